@@ -1,0 +1,38 @@
+/*
+ * Inside src/kvm: what its files share, and nobody else sees.
+ */
+#ifndef VIREO_KVM_INTERNAL_H
+#define VIREO_KVM_INTERNAL_H
+
+#include <linux/kvm.h>
+#include <pthread.h>
+
+#include "kvm/vm.h"
+
+#define VM_ROUTES_MAX 1024 /* GSIs: the pins, then MSI routes */
+
+struct vm {
+	int kvm_fd, vm_fd;
+
+	/* Interrupt routes: the kernel takes the table as a whole. */
+	pthread_mutex_t route_lock;
+	struct kvm_irq_routing_entry *routes; /* VM_ROUTES_MAX + chip pins */
+	unsigned int n_routes;
+	uint8_t gsi_used[VM_ROUTES_MAX / 8];
+
+	/* The in-kernel devices as they were made. */
+	struct kvm_irqchip chip[3]; /* PIC master, slave, IOAPIC */
+	struct kvm_pit_state2 pit;
+};
+
+/* What vireo can't do without; all are in Linux since 4.13. Ends with name NULL. */
+struct kvm_need {
+	int cap;
+	const char *name;
+};
+extern const struct kvm_need kvm_needs[];
+
+/* Opens /dev/kvm and checks the API version; the fd, or a negative errno with the reason in err. */
+int kvm_open(struct err *err);
+
+#endif

@@ -1,0 +1,193 @@
+/*
+ * Guest RAM: one mapping of a memfd or file, shown in ranges.
+ */
+#include "kvm/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+/* A file of `size` bytes in folder `path`, unlinked at once, or the file `path` itself. */
+static int open_path(const char *path, uint64_t size, struct err *err)
+{
+	char name[4096];
+	struct stat st;
+	int fd;
+
+	if (stat(path, &st) < 0 && errno != ENOENT)
+		return err_errno(err, "-mem-path %s", path);
+	if (errno != ENOENT && S_ISDIR(st.st_mode)) {
+		if (snprintf(name, sizeof(name), "%s/vireo-ram-XXXXXX", path) >= (int)sizeof(name))
+			return err_set(err, -ENAMETOOLONG, "-mem-path %s: name too long", path);
+		fd = mkostemp(name, O_CLOEXEC);
+		if (fd >= 0)
+			unlink(name);
+	} else {
+		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	}
+	if (fd < 0)
+		return err_errno(err, "-mem-path %s", path);
+	return fd;
+}
+
+int mem_create(struct mem *mem, const struct mem_config *config, struct err *err)
+{
+	uint64_t page = 4096;
+	struct statfs fs;
+	int rc;
+
+	memset(mem, 0, sizeof(*mem));
+	mem->size = config->size;
+	if (config->path)
+		mem->fd = open_path(config->path, config->size, err);
+	else
+		mem->fd = memfd_create("vireo-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (mem->fd < 0)
+		return config->path ? mem->fd : err_errno(err, "guest RAM: memfd_create");
+
+	/* On hugetlbfs the file's length and the mapping must be whole huge pages. */
+	if (config->path && fstatfs(mem->fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
+		page = fs.f_bsize;
+	if (mem->size % page) {
+		rc = err_set(err, -EINVAL,
+			     "-m %" PRIu64
+			     "M: not a multiple of the page size of -mem-path %s (%" PRIu64 "K)",
+			     mem->size >> 20, config->path, page >> 10);
+		goto fail;
+	}
+	if (ftruncate(mem->fd, mem->size) < 0) {
+		rc = err_errno(err, "-m %" PRIu64 "M: guest RAM", mem->size >> 20);
+		goto fail;
+	}
+	if (!config->path)
+		fcntl(mem->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
+	mem->map = mmap(NULL, mem->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+			mem->fd, 0);
+	if (mem->map == MAP_FAILED) {
+		mem->map = NULL;
+		rc = err_errno(err, "-m %" PRIu64 "M: guest RAM", mem->size >> 20);
+		goto fail;
+	}
+	/* Guests with large pages cost the host fewer faults; where it isn't allowed nothing is
+	 * lost. */
+	madvise(mem->map, mem->size, MADV_HUGEPAGE);
+	madvise(mem->map, mem->size, MADV_DONTDUMP);
+	if (config->prealloc && (rc = -posix_fallocate(mem->fd, 0, mem->size)) < 0) {
+		err_set(err, rc,
+			"-mem-prealloc: %" PRIu64 " MiB: %s (less -m, or no -mem-prealloc)",
+			mem->size >> 20, strerror(-rc));
+		goto fail;
+	}
+	if (config->prealloc && madvise(mem->map, mem->size, MADV_POPULATE_WRITE) < 0 &&
+	    errno != EINVAL) {
+		rc = err_errno(err, "-mem-prealloc: %" PRIu64 " MiB", mem->size >> 20);
+		goto fail;
+	}
+	return 0;
+fail:
+	mem_destroy(mem);
+	return rc;
+}
+
+int mem_add_range(struct mem *mem, uint64_t gpa, uint64_t size, uint64_t file_offset)
+{
+	struct mem_range *r;
+
+	if ((gpa | size | file_offset) & 4095 || !size || size > mem->size ||
+	    file_offset > mem->size - size || gpa + size < gpa || mem->n_ranges == MEM_RANGES_MAX)
+		return -EINVAL;
+	if (mem->n_ranges) {
+		r = &mem->range[mem->n_ranges - 1];
+		if (gpa < r->gpa + r->size)
+			return -EINVAL;
+	}
+	r = &mem->range[mem->n_ranges++];
+	*r = (struct mem_range){gpa, size, mem->map + file_offset, file_offset};
+	return 0;
+}
+
+void mem_destroy(struct mem *mem)
+{
+	if (mem->map)
+		munmap(mem->map, mem->size);
+	if (mem->fd >= 0)
+		close(mem->fd);
+	memset(mem, 0, sizeof(*mem));
+	mem->fd = -1;
+}
+
+/* The range that holds gpa; there are a handful, and the largest stand last. */
+static const struct mem_range *find(const struct mem *mem, uint64_t gpa)
+{
+	for (unsigned int i = mem->n_ranges; i-- > 0;)
+		if (gpa >= mem->range[i].gpa)
+			return gpa - mem->range[i].gpa < mem->range[i].size ? &mem->range[i] : NULL;
+	return NULL;
+}
+
+int mem_iov(const struct mem *mem, uint64_t gpa, uint64_t len, struct iovec *iov, int max)
+{
+	int n = 0;
+
+	if (gpa + len < gpa)
+		return -EFAULT;
+	while (len) {
+		const struct mem_range *r = find(mem, gpa);
+		uint64_t offset, part;
+
+		if (!r)
+			return -EFAULT;
+		if (n == max)
+			return -E2BIG;
+		offset = gpa - r->gpa;
+		part = r->size - offset < len ? r->size - offset : len;
+		iov[n].iov_base = r->hva + offset;
+		iov[n++].iov_len = part;
+		gpa += part;
+		len -= part;
+	}
+	return n;
+}
+
+void *mem_ptr(const struct mem *mem, uint64_t gpa, uint64_t len)
+{
+	const struct mem_range *r = find(mem, gpa);
+
+	if (!r || len > r->size - (gpa - r->gpa))
+		return NULL;
+	return r->hva + (gpa - r->gpa);
+}
+
+int mem_read(const struct mem *mem, uint64_t gpa, void *buf, uint64_t len)
+{
+	struct iovec iov[MEM_RANGES_MAX];
+	int n = mem_iov(mem, gpa, len, iov, MEM_RANGES_MAX);
+	uint8_t *to = buf;
+
+	for (int i = 0; i < n; i++) {
+		memcpy(to, iov[i].iov_base, iov[i].iov_len);
+		to += iov[i].iov_len;
+	}
+	return n < 0 ? n : 0;
+}
+
+int mem_write(const struct mem *mem, uint64_t gpa, const void *buf, uint64_t len)
+{
+	struct iovec iov[MEM_RANGES_MAX];
+	int n = mem_iov(mem, gpa, len, iov, MEM_RANGES_MAX);
+	const uint8_t *from = buf;
+
+	for (int i = 0; i < n; i++) {
+		memcpy(iov[i].iov_base, from, iov[i].iov_len);
+		from += iov[i].iov_len;
+	}
+	return n < 0 ? n : 0;
+}

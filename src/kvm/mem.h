@@ -1,0 +1,61 @@
+/*
+ * Guest memory: (guest-physical address, length), and it can fail.
+ *
+ * RAM is one memfd (or a file under -mem-path) mapped once; it is shown to the guest in a few
+ * ranges (below the VGA hole, above it, above 4 GiB). Everything that reaches guest memory does
+ * it through the functions here; none of them can leave RAM. Addresses and lengths are bytes.
+ *
+ * The ranges are fixed before the first vCPU runs (memory hot plug will replace the table as a
+ * whole), so look-ups take no lock and work on any thread.
+ */
+#ifndef VIREO_KVM_MEM_H
+#define VIREO_KVM_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/err.h"
+
+#define MEM_RANGES_MAX 8
+
+struct mem_range {
+	uint64_t gpa;  /* guest-physical start */
+	uint64_t size; /* bytes */
+	uint8_t *hva;  /* where it is mapped here */
+	uint64_t file_offset; /* of the range in fd */
+};
+
+struct mem {
+	struct mem_range range[MEM_RANGES_MAX]; /* sorted by gpa */
+	unsigned int n_ranges;
+	int fd;            /* memfd or file; other processes can map it */
+	uint8_t *map;      /* the whole of fd */
+	uint64_t size;     /* bytes of RAM */
+};
+
+struct mem_config {
+	uint64_t size;    /* bytes, a multiple of 4096 */
+	const char *path; /* -mem-path: a folder (a file is made in it and unlinked) or a file; NULL = memfd */
+	bool prealloc;    /* touch every page now; failure is an error, not a SIGBUS later */
+};
+
+/* Allocates RAM and maps it. No range is visible yet: mem_add_range() says where. */
+int mem_create(struct mem *mem, const struct mem_config *config, struct err *err);
+/* Shows bytes [file_offset, +size) of RAM at gpa. Page-aligned, in rising order, no overlap; else -EINVAL. */
+int mem_add_range(struct mem *mem, uint64_t gpa, uint64_t size, uint64_t file_offset);
+void mem_destroy(struct mem *mem);
+
+/* The one function that turns guest memory into iovecs. Splits at range ends. Returns the number of pieces
+ * (0 for len 0), -EFAULT when any byte of [gpa, gpa+len) isn't RAM or the sum wraps, -E2BIG when max isn't enough. */
+int mem_iov(const struct mem *mem, uint64_t gpa, uint64_t len, struct iovec *iov, int max);
+
+/* len bytes in one piece, or NULL. For rings and tables; valid while the mem lives. */
+void *mem_ptr(const struct mem *mem, uint64_t gpa, uint64_t len);
+
+/* Copies; 0, or -EFAULT and then nothing was moved. */
+int mem_read(const struct mem *mem, uint64_t gpa, void *buf, uint64_t len);
+int mem_write(const struct mem *mem, uint64_t gpa, const void *buf, uint64_t len);
+
+#endif

@@ -1,0 +1,346 @@
+/*
+ * A VM for tests that is none; see fake_vm.h. Everything is in one struct behind one lock.
+ */
+#include "fake_vm.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct fake_route {
+	bool used, set;
+	struct vm_msi msi;
+};
+
+struct fake_irqfd {
+	int fd, gsi;
+};
+
+struct vm {
+	pthread_mutex_t lock;
+	bool level[VM_GSI_PINS];
+	unsigned int edges[VM_GSI_PINS];
+	struct fake_route route[FAKE_VM_ROUTES];
+	struct fake_irqfd irqfd[FAKE_VM_IRQFDS];
+	unsigned int n_irqfds;
+	struct vm_msi message[FAKE_VM_MESSAGES];
+	unsigned int n_messages;
+	uint64_t refuse;
+	struct vm_doorbell bell[FAKE_VM_DOORBELLS];
+	unsigned int n_bells;
+};
+
+int vm_create(struct vm **vm, struct err *err)
+{
+	struct vm *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return err_set(err, -ENOMEM, "fake VM: no memory");
+	pthread_mutex_init(&v->lock, NULL);
+	*vm = v;
+	return 0;
+}
+
+void vm_destroy(struct vm *vm)
+{
+	if (!vm)
+		return;
+	pthread_mutex_destroy(&vm->lock);
+	free(vm);
+}
+
+int vm_set_memory(struct vm *vm, const struct mem *mem, struct err *err)
+{
+	return 0;
+}
+
+int vm_check_extension(const struct vm *vm, int cap)
+{
+	return 1;
+}
+
+int vm_reset(struct vm *vm)
+{
+	return 0;
+}
+
+/* ---- interrupt lines ---- */
+
+void vm_irq_set(struct vm *vm, unsigned int gsi, bool level)
+{
+	if (gsi >= VM_GSI_PINS)
+		abort(); /* a caller's bug: the contract forbids it */
+	pthread_mutex_lock(&vm->lock);
+	if (level && !vm->level[gsi])
+		vm->edges[gsi]++;
+	vm->level[gsi] = level;
+	pthread_mutex_unlock(&vm->lock);
+}
+
+bool fake_vm_level(struct vm *vm, unsigned int gsi)
+{
+	bool level;
+
+	pthread_mutex_lock(&vm->lock);
+	level = vm->level[gsi];
+	pthread_mutex_unlock(&vm->lock);
+	return level;
+}
+
+unsigned int fake_vm_edges(struct vm *vm, unsigned int gsi)
+{
+	unsigned int n;
+
+	pthread_mutex_lock(&vm->lock);
+	n = vm->edges[gsi];
+	vm->edges[gsi] = 0;
+	pthread_mutex_unlock(&vm->lock);
+	return n;
+}
+
+/* ---- messages ---- */
+
+static void record(struct vm *vm, struct vm_msi msi)
+{
+	if (vm->n_messages < FAKE_VM_MESSAGES)
+		vm->message[vm->n_messages] = msi;
+	vm->n_messages++;
+}
+
+/* Takes what an attached eventfd holds: one message for any number of writes, as in the kernel. */
+static void take(struct vm *vm, const struct fake_irqfd *irqfd)
+{
+	unsigned int i = (unsigned int)(irqfd->gsi - VM_GSI_PINS);
+	uint64_t count;
+
+	if (irqfd->gsi < VM_GSI_PINS) {
+		if (read(irqfd->fd, &count, sizeof(count)) == sizeof(count))
+			vm->edges[irqfd->gsi]++;
+		return;
+	}
+	if (i >= FAKE_VM_ROUTES || read(irqfd->fd, &count, sizeof(count)) != sizeof(count))
+		return;
+	if (vm->route[i].set)
+		record(vm, vm->route[i].msi);
+}
+
+void vm_msi_send(struct vm *vm, struct vm_msi msi)
+{
+	pthread_mutex_lock(&vm->lock);
+	record(vm, msi);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+unsigned int fake_vm_messages(struct vm *vm)
+{
+	unsigned int i, n;
+
+	pthread_mutex_lock(&vm->lock);
+	for (i = 0; i < vm->n_irqfds; i++)
+		take(vm, &vm->irqfd[i]);
+	n = vm->n_messages;
+	pthread_mutex_unlock(&vm->lock);
+	return n;
+}
+
+struct vm_msi fake_vm_message(struct vm *vm, unsigned int i)
+{
+	struct vm_msi msi = {0};
+
+	pthread_mutex_lock(&vm->lock);
+	if (i < vm->n_messages && i < FAKE_VM_MESSAGES)
+		msi = vm->message[i];
+	pthread_mutex_unlock(&vm->lock);
+	return msi;
+}
+
+void fake_vm_clear_messages(struct vm *vm)
+{
+	fake_vm_messages(vm);
+	pthread_mutex_lock(&vm->lock);
+	vm->n_messages = 0;
+	pthread_mutex_unlock(&vm->lock);
+}
+
+void fake_vm_refuse_address(struct vm *vm, uint64_t address)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->refuse = address;
+	pthread_mutex_unlock(&vm->lock);
+}
+
+int vm_msi_route_alloc(struct vm *vm)
+{
+	int i, gsi = -ENOSPC;
+
+	pthread_mutex_lock(&vm->lock);
+	for (i = 0; i < FAKE_VM_ROUTES && gsi < 0; i++) {
+		if (!vm->route[i].used) {
+			vm->route[i] = (struct fake_route){.used = true};
+			gsi = VM_GSI_PINS + i;
+		}
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return gsi;
+}
+
+int vm_msi_route_set(struct vm *vm, int gsi, struct vm_msi msi)
+{
+	int i = gsi - VM_GSI_PINS, r = 0;
+
+	pthread_mutex_lock(&vm->lock);
+	if (i < 0 || i >= FAKE_VM_ROUTES || !vm->route[i].used) {
+		r = -EINVAL;
+	} else if (vm->refuse && msi.address == vm->refuse) {
+		r = -EINVAL;
+	} else {
+		vm->route[i].msi = msi;
+		vm->route[i].set = true;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return r;
+}
+
+void vm_msi_route_free(struct vm *vm, int gsi)
+{
+	int i = gsi - VM_GSI_PINS;
+
+	pthread_mutex_lock(&vm->lock);
+	if (i < 0 || i >= FAKE_VM_ROUTES || !vm->route[i].used)
+		abort(); /* freed twice */
+	vm->route[i].used = false;
+	pthread_mutex_unlock(&vm->lock);
+}
+
+unsigned int fake_vm_routes(struct vm *vm)
+{
+	unsigned int i, n = 0;
+
+	pthread_mutex_lock(&vm->lock);
+	for (i = 0; i < FAKE_VM_ROUTES; i++)
+		n += vm->route[i].used;
+	pthread_mutex_unlock(&vm->lock);
+	return n;
+}
+
+int vm_irqfd_attach(struct vm *vm, int fd, int gsi)
+{
+	unsigned int i;
+	int r = 0;
+
+	pthread_mutex_lock(&vm->lock);
+	for (i = 0; i < vm->n_irqfds; i++) {
+		if (vm->irqfd[i].fd == fd)
+			r = -EBUSY; /* as the kernel: an eventfd is one irqfd */
+	}
+	if (!r && vm->n_irqfds == FAKE_VM_IRQFDS)
+		r = -ENOSPC;
+	if (!r) {
+		vm->irqfd[vm->n_irqfds++] = (struct fake_irqfd){fd, gsi};
+		take(vm, &vm->irqfd[vm->n_irqfds - 1]);
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return r;
+}
+
+int vm_irqfd_detach(struct vm *vm, int fd, int gsi)
+{
+	unsigned int i;
+
+	pthread_mutex_lock(&vm->lock);
+	for (i = 0; i < vm->n_irqfds; i++) {
+		if (vm->irqfd[i].fd == fd && vm->irqfd[i].gsi == gsi) {
+			take(vm, &vm->irqfd[i]); /* the kernel would have by now */
+			vm->irqfd[i] = vm->irqfd[--vm->n_irqfds];
+			break;
+		}
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return 0;
+}
+
+unsigned int fake_vm_irqfds(struct vm *vm)
+{
+	unsigned int n;
+
+	pthread_mutex_lock(&vm->lock);
+	n = vm->n_irqfds;
+	pthread_mutex_unlock(&vm->lock);
+	return n;
+}
+
+/* ---- doorbells ---- */
+
+static bool same_bell(const struct vm_doorbell *a, const struct vm_doorbell *b)
+{
+	return a->address == b->address && a->pio == b->pio && a->size == b->size &&
+	       a->match == b->match && (!a->match || a->value == b->value);
+}
+
+int vm_doorbell_add(struct vm *vm, const struct vm_doorbell *bell)
+{
+	unsigned int i;
+	int r = 0;
+
+	pthread_mutex_lock(&vm->lock);
+	for (i = 0; i < vm->n_bells; i++) {
+		if (same_bell(&vm->bell[i], bell))
+			r = -EEXIST;
+	}
+	if (!r && vm->n_bells == FAKE_VM_DOORBELLS)
+		r = -ENOSPC;
+	if (!r)
+		vm->bell[vm->n_bells++] = *bell;
+	pthread_mutex_unlock(&vm->lock);
+	return r;
+}
+
+int vm_doorbell_del(struct vm *vm, const struct vm_doorbell *bell)
+{
+	unsigned int i;
+	int r = -ENOENT;
+
+	pthread_mutex_lock(&vm->lock);
+	for (i = 0; i < vm->n_bells && r; i++) {
+		if (same_bell(&vm->bell[i], bell) && vm->bell[i].fd == bell->fd) {
+			vm->bell[i] = vm->bell[--vm->n_bells];
+			r = 0;
+		}
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return r;
+}
+
+unsigned int fake_vm_doorbells(struct vm *vm)
+{
+	unsigned int n;
+
+	pthread_mutex_lock(&vm->lock);
+	n = vm->n_bells;
+	pthread_mutex_unlock(&vm->lock);
+	return n;
+}
+
+bool fake_vm_guest_write(struct vm *vm, bool pio, uint64_t address, unsigned int size,
+			 uint64_t value)
+{
+	const struct vm_doorbell *b;
+	uint64_t one = 1;
+	unsigned int i;
+	int fd = -1;
+
+	pthread_mutex_lock(&vm->lock);
+	for (i = 0; i < vm->n_bells && fd < 0; i++) {
+		b = &vm->bell[i];
+		if (b->pio == pio && b->address == address && (!b->size || b->size == size) &&
+		    (!b->match || b->value == value))
+			fd = b->fd;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	if (fd < 0)
+		return false;
+	if (write(fd, &one, sizeof(one)) != sizeof(one))
+		abort();
+	return true;
+}
