@@ -1,0 +1,486 @@
+/*
+ * Dispatch of port and memory accesses.
+ *
+ * Look-up and reclamation. A space's table is an array of intervals, sorted, without overlap. A
+ * reader (a vCPU) announces itself by storing the current epoch, loads the table pointer, uses the
+ * table, and stores 0. Whoever replaces a table raises the epoch after the swap and puts the old
+ * one on a list: it is freed once every reader is at 0 or at an epoch that came after. A mapping
+ * changed from within a handler (a guest moving a BAR) leaves its old table on the list until the
+ * next change: a reader can't wait for itself.
+ */
+#include "bus/bus.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kvm/vm.h"
+
+#define PIO_END 0x10000
+
+struct interval {
+	uint64_t base, last; /* inclusive: the end of the MMIO space doesn't fit in 64 bits */
+	struct bus_region *region;
+};
+
+struct table {
+	struct table *next; /* on the list of retired ones */
+	uint64_t retired;   /* epoch from which on nobody new can have it */
+	unsigned int n;
+	struct interval at[];
+};
+
+struct reader {
+	uint64_t epoch; /* 0 = not reading */
+} __attribute__((aligned(64)));
+
+struct bus {
+	struct vm *vm;
+	struct table *table[BUS_SPACES];
+	uint64_t epoch;
+	struct reader reader[BUS_READERS_MAX];
+	struct bus_counters counters;
+
+	pthread_mutex_t lock;			     /* all below, and changes of the tables */
+	TAILQ_HEAD(, bus_region) mapped[BUS_SPACES]; /* in the order of mapping */
+	struct table *retired;
+};
+
+#define COUNTER(field, space, name, help)                               \
+	{                                                               \
+		name, offsetof(struct bus_counters, field[space]), help \
+	}
+const struct counter_desc bus_counter_table[] = {
+	COUNTER(reads, BUS_PIO, "pio-reads", "port reads that reached vireo"),
+	COUNTER(writes, BUS_PIO, "pio-writes", "port writes that reached vireo"),
+	COUNTER(unclaimed, BUS_PIO, "pio-unclaimed", "of these, to no device"),
+	COUNTER(reads, BUS_MMIO, "mmio-reads", "memory reads that reached vireo"),
+	COUNTER(writes, BUS_MMIO, "mmio-writes", "memory writes that reached vireo"),
+	COUNTER(unclaimed, BUS_MMIO, "mmio-unclaimed", "of these, to no device"),
+	{0},
+};
+
+int bus_create(struct bus **out, struct vm *vm, struct err *err)
+{
+	struct bus *bus = aligned_alloc(64, sizeof(*bus));
+
+	*out = NULL;
+	if (!bus)
+		return err_set(err, -ENOMEM, "out of memory");
+	memset(bus, 0, sizeof(*bus));
+	bus->vm = vm;
+	bus->epoch = 1;
+	pthread_mutex_init(&bus->lock, NULL);
+	for (int s = 0; s < BUS_SPACES; s++) {
+		TAILQ_INIT(&bus->mapped[s]);
+		bus->table[s] = calloc(1, sizeof(struct table));
+		if (!bus->table[s]) {
+			bus_destroy(bus);
+			return err_set(err, -ENOMEM, "out of memory");
+		}
+	}
+	*out = bus;
+	return 0;
+}
+
+void bus_destroy(struct bus *bus)
+{
+	struct table *t;
+
+	if (!bus)
+		return;
+	while ((t = bus->retired)) {
+		bus->retired = t->next;
+		free(t);
+	}
+	for (int s = 0; s < BUS_SPACES; s++)
+		free(bus->table[s]);
+	pthread_mutex_destroy(&bus->lock);
+	free(bus);
+}
+
+void bus_region_init(struct bus_region *region, const char *name, enum bus_space space,
+		     uint64_t size, const struct region_ops *ops, void *opaque,
+		     pthread_mutex_t *lock)
+{
+	memset(region, 0, sizeof(*region));
+	region->name = name;
+	region->ops = ops;
+	region->opaque = opaque;
+	region->lock = lock;
+	region->size = size;
+	region->space = space;
+	TAILQ_INIT(&region->doorbells);
+}
+
+/* ---- tables; bus->lock held ---- */
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The region mapped last of those that cover [base, last], which no region covers in part. */
+static struct bus_region *topmost(struct bus *bus, enum bus_space space, uint64_t base)
+{
+	struct bus_region *r, *top = NULL;
+
+	TAILQ_FOREACH (r, &bus->mapped[space], link)
+		if (base >= r->base && base - r->base < r->size)
+			top = r;
+	return top;
+}
+
+static struct table *table_build(struct bus *bus, enum bus_space space)
+{
+	struct bus_region *r;
+	unsigned int n = 0, edges = 0;
+	uint64_t *edge;
+	struct table *t;
+
+	TAILQ_FOREACH (r, &bus->mapped[space], link)
+		n++;
+	edge = calloc(2 * n + 1, sizeof(*edge));
+	t = calloc(1, sizeof(*t) + 2 * n * sizeof(t->at[0]));
+	if (!edge || !t) {
+		free(edge);
+		free(t);
+		return NULL;
+	}
+	TAILQ_FOREACH (r, &bus->mapped[space], link) {
+		edge[edges++] = r->base;
+		edge[edges++] = r->base + r->size; /* wraps to 0 at the very end of the space */
+	}
+	qsort(edge, edges, sizeof(*edge), by_value);
+	for (unsigned int i = 0; i < edges; i++) {
+		struct interval *prev = t->n ? &t->at[t->n - 1] : NULL;
+		uint64_t last = i + 1 < edges ? edge[i + 1] - 1 : UINT64_MAX;
+
+		if (i + 1 < edges && edge[i] == edge[i + 1])
+			continue;
+		r = topmost(bus, space, edge[i]);
+		if (!r)
+			continue;
+		if (prev && prev->region == r && prev->last + 1 == edge[i])
+			prev->last = last;
+		else
+			t->at[t->n++] = (struct interval){edge[i], last, r};
+	}
+	free(edge);
+	return t;
+}
+
+static uint64_t oldest_reader(struct bus *bus)
+{
+	uint64_t oldest = UINT64_MAX;
+
+	for (unsigned int i = 0; i < BUS_READERS_MAX; i++) {
+		uint64_t e = __atomic_load_n(&bus->reader[i].epoch, __ATOMIC_SEQ_CST);
+
+		if (e && e < oldest)
+			oldest = e;
+	}
+	return oldest;
+}
+
+static void table_replace(struct bus *bus, enum bus_space space, struct table *new)
+{
+	struct table *old = bus->table[space], **p;
+	uint64_t oldest;
+
+	__atomic_store_n(&bus->table[space], new, __ATOMIC_SEQ_CST);
+	old->retired = __atomic_add_fetch(&bus->epoch, 1, __ATOMIC_SEQ_CST);
+	old->next = bus->retired;
+	bus->retired = old;
+	oldest = oldest_reader(bus);
+	for (p = &bus->retired; *p;) {
+		struct table *t = *p;
+
+		if (t->retired <= oldest) {
+			*p = t->next;
+			free(t);
+		} else {
+			p = &t->next;
+		}
+	}
+}
+
+/* ---- doorbells; bus->lock held ---- */
+
+static struct vm_doorbell bell_of(const struct bus_region *region, const struct bus_doorbell *bell)
+{
+	return (struct vm_doorbell){
+		.address = region->base + bell->offset,
+		.pio = region->space == BUS_PIO,
+		.size = bell->size,
+		.match = bell->match,
+		.value = bell->value,
+		.fd = bell->fd,
+	};
+}
+
+static void bells_set(struct bus_region *region, bool on)
+{
+	struct bus_doorbell *bell;
+
+	TAILQ_FOREACH (bell, &region->doorbells, link) {
+		struct vm_doorbell vb = bell_of(region, bell);
+
+		/* One that KVM refuses (two at one place) still works: the write exits. */
+		if (on)
+			vm_doorbell_add(region->bus->vm, &vb);
+		else
+			vm_doorbell_del(region->bus->vm, &vb);
+	}
+}
+
+int bus_doorbell_add(struct bus_region *region, struct bus_doorbell *bell)
+{
+	struct bus *bus = region->bus;
+	struct vm_doorbell vb;
+	int rc = 0;
+
+	if (bus)
+		pthread_mutex_lock(&bus->lock);
+	TAILQ_INSERT_TAIL(&region->doorbells, bell, link);
+	if (bus) {
+		vb = bell_of(region, bell);
+		rc = vm_doorbell_add(bus->vm, &vb);
+		pthread_mutex_unlock(&bus->lock);
+	}
+	return rc;
+}
+
+void bus_doorbell_del(struct bus_region *region, struct bus_doorbell *bell)
+{
+	struct bus *bus = region->bus;
+	struct vm_doorbell vb;
+
+	if (bus)
+		pthread_mutex_lock(&bus->lock);
+	TAILQ_REMOVE(&region->doorbells, bell, link);
+	if (bus) {
+		vb = bell_of(region, bell);
+		vm_doorbell_del(bus->vm, &vb);
+		pthread_mutex_unlock(&bus->lock);
+	}
+}
+
+/* ---- mapping ---- */
+
+int bus_map(struct bus *bus, struct bus_region *region, uint64_t base)
+{
+	enum bus_space space = region->space;
+	struct table *t;
+
+	if (!region->size || base + region->size - 1 < base ||
+	    (space == BUS_PIO && base + region->size > PIO_END))
+		return -EINVAL;
+	bus_unmap(region);
+	pthread_mutex_lock(&bus->lock);
+	region->base = base;
+	region->bus = bus;
+	TAILQ_INSERT_TAIL(&bus->mapped[space], region, link);
+	t = table_build(bus, space);
+	if (!t) {
+		TAILQ_REMOVE(&bus->mapped[space], region, link);
+		region->bus = NULL;
+		pthread_mutex_unlock(&bus->lock);
+		return -ENOMEM;
+	}
+	table_replace(bus, space, t);
+	bells_set(region, true);
+	pthread_mutex_unlock(&bus->lock);
+	return 0;
+}
+
+void bus_unmap(struct bus_region *region)
+{
+	struct bus *bus = region->bus;
+	struct table *t;
+
+	if (!bus)
+		return;
+	pthread_mutex_lock(&bus->lock);
+	bells_set(region, false);
+	TAILQ_REMOVE(&bus->mapped[region->space], region, link);
+	t = table_build(bus, region->space);
+	if (t) {
+		table_replace(bus, region->space, t);
+	} else { /* no memory: what can't be rebuilt is shrunk in place to nothing */
+		struct table *old = bus->table[region->space];
+
+		for (unsigned int i = 0; i < old->n; i++)
+			if (old->at[i].region == region)
+				__atomic_store_n(&old->at[i].region, NULL, __ATOMIC_SEQ_CST);
+	}
+	region->bus = NULL;
+	pthread_mutex_unlock(&bus->lock);
+}
+
+void bus_synchronize(struct bus *bus)
+{
+	uint64_t now = __atomic_add_fetch(&bus->epoch, 1, __ATOMIC_SEQ_CST);
+
+	while (oldest_reader(bus) < now)
+		sched_yield();
+}
+
+/* ---- access ---- */
+
+/* Runs within [enter, leave] of a reader. The region at addr, and the last address that it answers.
+ */
+static struct bus_region *find(const struct table *t, uint64_t addr, uint64_t *base, uint64_t *last)
+{
+	unsigned int low = 0, high = t->n;
+
+	while (low < high) {
+		unsigned int mid = (low + high) / 2;
+
+		if (addr > t->at[mid].last)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (low == t->n || addr < t->at[low].base)
+		return NULL;
+	*last = t->at[low].last;
+	*base = t->at[low].region ? t->at[low].region->base : 0;
+	return __atomic_load_n(&t->at[low].region, __ATOMIC_RELAXED);
+}
+
+/* The largest power of two up to `left` and max that offset is aligned to. */
+static unsigned int piece(const struct region_ops *ops, uint64_t offset, unsigned int left)
+{
+	unsigned int n = ops->max ? ops->max : 8;
+
+	while (n > left || (!ops->unaligned && offset & (n - 1)))
+		n /= 2;
+	return n;
+}
+
+static uint64_t piece_read(struct bus_region *r, uint64_t offset, unsigned int size)
+{
+	unsigned int min = r->ops->min;
+	uint64_t word, mask = size == 8 ? UINT64_MAX : (UINT64_C(1) << 8 * size) - 1;
+
+	if (size >= min)
+		return r->ops->read(r->opaque, offset, size) & mask;
+	word = offset & ~(uint64_t)(min - 1);
+	if (word + min > r->size)
+		return mask;
+	return r->ops->read(r->opaque, word, min) >> 8 * (offset - word) & mask;
+}
+
+static uint64_t region_read(struct bus_region *r, uint64_t offset, unsigned int size)
+{
+	uint64_t value = 0;
+	unsigned int n;
+
+	if (!r->ops->read)
+		return UINT64_MAX;
+	if (r->lock)
+		pthread_mutex_lock(r->lock);
+	for (unsigned int i = 0; i < size; i += n) {
+		n = piece(r->ops, offset + i, size - i);
+		value |= piece_read(r, offset + i, n) << 8 * i;
+	}
+	if (r->lock)
+		pthread_mutex_unlock(r->lock);
+	return value;
+}
+
+static void region_write(struct bus_region *r, uint64_t offset, unsigned int size, uint64_t value)
+{
+	unsigned int n;
+
+	if (!r->ops->write)
+		return;
+	if (r->lock)
+		pthread_mutex_lock(r->lock);
+	for (unsigned int i = 0; i < size; i += n) {
+		uint64_t part = value >> 8 * i;
+
+		n = piece(r->ops, offset + i, size - i);
+		if (n < 8)
+			part &= (UINT64_C(1) << 8 * n) - 1;
+		if (n >= r->ops->min)
+			r->ops->write(r->opaque, offset + i, n, part);
+	}
+	if (r->lock)
+		pthread_mutex_unlock(r->lock);
+}
+
+/* Announces the reader (see the head of the file) and gives it the table. */
+static const struct table *enter(struct bus *bus, unsigned int reader, enum bus_space space)
+{
+	uint64_t epoch = __atomic_load_n(&bus->epoch, __ATOMIC_SEQ_CST);
+
+	/* Sequentially consistent with table_replace(): either it sees this epoch, or we see its
+	 * table. */
+	__atomic_store_n(&bus->reader[reader].epoch, epoch, __ATOMIC_SEQ_CST);
+	return __atomic_load_n(&bus->table[space], __ATOMIC_SEQ_CST);
+}
+
+static void leave(struct bus *bus, unsigned int reader)
+{
+	__atomic_store_n(&bus->reader[reader].epoch, 0, __ATOMIC_RELEASE);
+}
+
+uint64_t bus_read(struct bus *bus, unsigned int reader, enum bus_space space, uint64_t addr,
+		  unsigned int size)
+{
+	const struct table *t = enter(bus, reader, space);
+	uint64_t base = 0, last = 0, value = 0, all = UINT64_MAX >> (64 - 8 * size);
+	struct bus_region *r = find(t, addr, &base, &last);
+
+	counter_add_shared(&bus->counters.reads[space], 1);
+	if (r && last - addr >= size - 1) {
+		value = region_read(r, addr - base, size) & all;
+	} else if (!r && size == 1) {
+		counter_add_shared(&bus->counters.unclaimed[space], 1);
+		value = all;
+	} else { /* across an edge, or nothing at its first byte: byte by byte */
+		for (unsigned int i = 0; i < size; i++) {
+			uint64_t byte = 0xff;
+
+			r = find(t, addr + i, &base, &last);
+			if (r)
+				byte = region_read(r, addr + i - base, 1) & 0xff;
+			else
+				counter_add_shared(&bus->counters.unclaimed[space], i == 0);
+			value |= byte << 8 * i;
+		}
+	}
+	leave(bus, reader);
+	return value;
+}
+
+void bus_write(struct bus *bus, unsigned int reader, enum bus_space space, uint64_t addr,
+	       unsigned int size, uint64_t value)
+{
+	const struct table *t = enter(bus, reader, space);
+	uint64_t base = 0, last = 0;
+	struct bus_region *r = find(t, addr, &base, &last);
+
+	counter_add_shared(&bus->counters.writes[space], 1);
+	if (r && last - addr >= size - 1) {
+		region_write(r, addr - base, size, value);
+	} else {
+		counter_add_shared(&bus->counters.unclaimed[space], !r);
+		for (unsigned int i = 0; i < size; i++) {
+			r = find(t, addr + i, &base, &last);
+			if (r)
+				region_write(r, addr + i - base, 1, value >> 8 * i & 0xff);
+		}
+	}
+	leave(bus, reader);
+}
+
+const struct bus_counters *bus_counters(const struct bus *bus)
+{
+	return &bus->counters;
+}
