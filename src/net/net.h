@@ -1,0 +1,143 @@
+/*
+ * Network back ends: the contract between a NIC model and the way out of the host.
+ *
+ * A back end is a -netdev; it has one or more queues, each used by one I/O thread. A frame is a
+ * list of pieces of guest memory behind a virtio_net_hdr (struct net_hdr, virtio 1.3 §5.1.6): the
+ * offload language between any front end and any back end. A back end that can't do an offload
+ * doesn't offer it (offloads_out, offloads_in), and the front end doesn't offer it to its guest.
+ * Frames are read straight into the front end's free buffers: no bounce, no peek.
+ *
+ * A frame that the host doesn't take, for whatever reason, is lost and counted: the guest sees a
+ * bad cable, never an error.
+ */
+#ifndef VIREO_NET_NET_H
+#define VIREO_NET_NET_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "base/counter.h"
+#include "base/err.h"
+#include "base/loop.h"
+#include "base/opt.h"
+
+#define NET_QUEUES_MAX 16
+
+/* Bytes of the longest frame, without header: 64 KiB of IP behind an Ethernet header with a VLAN
+ * tag. */
+#define NET_FRAME_MAX (65536 + 18)
+
+/* virtio 1.3 §5.1.6, little-endian; the first 10 bytes are the legacy header, num_buffers goes with
+ * mergeable buffers. */
+struct net_hdr {
+	uint8_t flags;	  /* 1 = NEEDS_CSUM, 2 = DATA_VALID */
+	uint8_t gso_type; /* 0 none, 1 TCPv4, 3 UDP, 4 TCPv6, 5 UDP_L4; 0x80 ECN */
+	uint16_t hdr_len, gso_size, csum_start, csum_offset;
+	uint16_t num_buffers;
+} __attribute__((packed));
+
+/* What a side can take without help. */
+enum {
+	NET_OFFLOAD_CSUM = 1 << 0, /* frames with a partial checksum */
+	NET_OFFLOAD_TSO4 = 1 << 1,
+	NET_OFFLOAD_TSO6 = 1 << 2,
+	NET_OFFLOAD_ECN = 1 << 3,
+	NET_OFFLOAD_UFO = 1 << 4,
+};
+
+struct net_counters {
+	struct counter tx_packets, tx_bytes, rx_packets, rx_bytes; /* from the guest's side */
+	struct counter tx_syscalls, rx_syscalls;
+	struct counter tx_dropped_down;	   /* link or interface down, or gone */
+	struct counter tx_dropped_refused; /* the host refused the frame */
+	struct counter tx_blocked;	 /* times that the host's queue was full: kept, not lost */
+	struct counter rx_dropped_down;	 /* link down: read and thrown away */
+	struct counter rx_dropped_error; /* the host gave an error in a frame's place */
+};
+extern const struct counter_desc net_counter_table[];
+
+struct net_backend;
+struct net_queue;
+
+struct net_backend_ops {
+	const char *name; /* "tap": -netdev tap */
+	const char *help;
+	const struct opt_desc *opts;
+	size_t size; /* of the instance; starts with struct net_backend */
+
+	/* Fills n_queues, queue[], offloads_out, offloads_in, has_hdr, frame_max. Options are
+	 * applied. */
+	int (*open)(struct net_backend *net, struct err *err);
+	void (*close)(struct net_backend *net);
+
+	/* Sends a frame: iov[0..n), n > 0, starts with net->hdr_len bytes of header (none when 0),
+	 * in however many pieces. Queue's thread. 0 = taken (or lost and counted), -EAGAIN = full:
+	 * try again when the file descriptor is writable. */
+	int (*send)(struct net_queue *q, const struct iovec *iov, int n);
+	/* Reads one frame, header first, into the pieces; returns its length in bytes, header
+	 * included, -EAGAIN when there is none now, -ENODEV when there will never be one again (its
+	 * interface was deleted: stop watching fd), another negative errno in the place of one
+	 * frame (counted). Queue's thread. A frame longer than the pieces is cut: offer
+	 * net->hdr_len + net->frame_max bytes, or with offloads taken that make frames larger,
+	 * NET_FRAME_MAX. */
+	ssize_t (*recv)(struct net_queue *q, const struct iovec *iov, int n);
+	/* The file descriptor that is readable when recv() has something, and writable when send()
+	 * takes again. The same for as long as the back end is open. */
+	int (*fd)(struct net_queue *q);
+	/* What the *guest* takes from now on (NET_OFFLOAD_*, a subset of offloads_in; all others
+	 * need NET_OFFLOAD_CSUM), and the header's length that both sides use: 10 or 12 bytes, 0
+	 * where has_hdr is false. Sets hdr_len and frame_max. Before the queues are used, or
+	 * between frames. 0 or -errno. */
+	int (*set_offloads)(struct net_backend *net, unsigned int offloads, unsigned int hdr_len);
+	void (*info)(struct net_backend *net, json_t *object);
+};
+
+struct net_queue {
+	struct net_backend *net;
+	unsigned int index;
+	struct net_counters counters;
+};
+
+struct net_backend {
+	const struct net_backend_ops *ops;
+	char *id;
+	unsigned int n_queues;
+	struct net_queue *queue[NET_QUEUES_MAX];
+	unsigned int offloads_out; /* the back end takes these frames from the guest */
+	unsigned int offloads_in;  /* it can be told to give such frames to the guest */
+	bool has_hdr;		   /* carries struct net_hdr; else hdr_len must be 0 */
+	unsigned int hdr_len;	   /* as set last */
+	unsigned int frame_max;	   /* bytes of the longest frame it gives with no offloads taken; no
+				      header */
+	bool link_down; /* net_set_link() off: frames are dropped both ways. Relaxed atomics */
+};
+
+/* Makes a back end from -netdev's options (type and id are taken by the caller; id is copied). NULL
+ * with err set, list->text in front. */
+struct net_backend *net_create(const char *type, const char *id, struct opt_list *list,
+			       struct err *err);
+void net_destroy(struct net_backend *net); /* no queue is in use any more; NULL is fine */
+void net_help(FILE *out);		   /* -netdev help: each type and its options */
+
+/* The cable, in or out: while out, frames are dropped and counted. Any thread. */
+void net_set_link(struct net_backend *net, bool up);
+static inline bool net_link_is_down(const struct net_backend *net)
+{
+	return __atomic_load_n(&net->link_down, __ATOMIC_RELAXED);
+}
+
+/* Adds id, type, link and what the type has to tell to a JSON object; any thread. */
+void net_info(struct net_backend *net, json_t *object);
+/* Visits the counters of each queue, as ("n0", "queue 0"). */
+void net_counters_each(struct net_backend *net, counter_visit *visit, void *opaque);
+
+/* Last line of a back end's file. */
+#define NET_BACKEND(o)                                       \
+	static const struct net_backend_ops *const o##_entry \
+		__attribute__((used, section("net_backends"))) = &(o)
+
+#endif

@@ -1,0 +1,817 @@
+/*
+ * virtio-net at the level of its rings: what a driver writes, what the back end gets, and the other
+ * way round.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "vnet_fixture.h"
+
+#define ALL_OFFLOADS \
+	(NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN | NET_OFFLOAD_UFO)
+#define F(name)	  (UINT64_C(1) << VIRTIO_NET_F_##name)
+#define GUEST_BIG (F(GUEST_CSUM) | F(GUEST_TSO4) | F(GUEST_TSO6))
+
+static uint8_t pattern[70000]; /* frames: broadcast, then bytes that tell their place */
+
+static struct vnet_fixture *start(const char *options, uint64_t features, bool legacy)
+{
+	struct err err;
+	struct vnet_fixture *f = vnet_fixture_new(options, true, ALL_OFFLOADS, &err);
+
+	if (!f)
+		fail_msg("%s", err.msg);
+	vnet_driver_ok(f, features, legacy, 256);
+	assert_true(f->vn->vdev.queue[VNET_RXQ].running);
+	return f;
+}
+
+static uint64_t count(const struct counter *c)
+{
+	return counter_get(c);
+}
+
+/* A receive buffer of len bytes at VNET_BUFFERS + offset. */
+static void give(struct vnet_fixture *f, uint64_t offset, uint32_t len)
+{
+	struct vdriver_buf buf = {VNET_BUFFERS + offset, len, true};
+
+	vdriver_add(&f->rx, &buf, 1);
+}
+
+static struct vring_used_elem take(struct vdriver *d)
+{
+	struct vring_used_elem e;
+
+	assert_true(vdriver_take(d, &e));
+	return e;
+}
+
+static void none(struct vdriver *d)
+{
+	struct vring_used_elem e;
+
+	assert_false(vdriver_take(d, &e));
+}
+
+static uint8_t *at(struct vnet_fixture *f, uint64_t offset)
+{
+	return f->ram + (VNET_BUFFERS - VNET_RAM) + offset;
+}
+
+/* ---- send ---- */
+
+/* A header and a frame, however the driver cuts them into descriptors, arrive as one row of bytes.
+ */
+static void send_cut(bool legacy, unsigned int hdr_len, const uint32_t *cuts, unsigned int n)
+{
+	struct vnet_fixture *f = start("netdev=n0", 0, legacy);
+	struct vdriver_buf buf[8];
+	uint64_t gpa = VNET_BUFFERS;
+	uint32_t total = 0;
+
+	assert_int_equal(f->vn->hdr_len, hdr_len);
+	for (unsigned int i = 0; i < n; i++) {
+		buf[i] = (struct vdriver_buf){gpa, cuts[i], false};
+		memcpy(at(f, gpa - VNET_BUFFERS), pattern + total, cuts[i]);
+		gpa += cuts[i] + 100;
+		total += cuts[i];
+	}
+	vdriver_add(&f->tx, buf, n);
+	assert_true(vnet_step(f));
+	assert_int_equal(f->fake.n_sent, 1);
+	assert_int_equal(f->fake.sent_len, total);
+	assert_memory_equal(f->fake.sent, pattern, total);
+	assert_int_equal(take(&f->tx).len, 0);
+	none(&f->tx);
+	assert_int_equal(f->interrupts[VNET_TXQ], 1);
+	vnet_fixture_free(f);
+}
+
+static void test_send(void **state)
+{
+	send_cut(false, 12, (const uint32_t[]){12, 64}, 2);
+	send_cut(false, 12, (const uint32_t[]){76}, 1);
+	send_cut(false, 12, (const uint32_t[]){5, 3, 10, 100}, 4);
+	send_cut(true, 10, (const uint32_t[]){10, 1514}, 2);
+	send_cut(true, 10, (const uint32_t[]){1524}, 1);
+	send_cut(false, 12, (const uint32_t[]){12, 30000, 35000}, 3);
+}
+
+static void test_send_without_header(void **state)
+{
+	struct err err;
+	struct vnet_fixture *f = vnet_fixture_new("netdev=n0", false, 0, &err);
+	struct vdriver_buf cut[3] = {{VNET_BUFFERS, 5, false},
+				     {VNET_BUFFERS + 100, 10, false},
+				     {VNET_BUFFERS + 200, 61, false}};
+
+	assert_non_null(f);
+	assert_int_equal(f->vn->vdev.features_offered &
+				 (F(CSUM) | F(GUEST_CSUM) | F(HOST_TSO4) | F(GUEST_TSO4) | F(GSO) |
+				  F(CTRL_GUEST_OFFLOADS)),
+			 0);
+	vnet_driver_ok(f, ~0ull, false, 64);
+	memset(at(f, 0), 0xff, 300);
+	memcpy(at(f, 100 + 7), pattern, 3);
+	memcpy(at(f, 200), pattern + 3, 61);
+	vdriver_add(&f->tx, cut, 3);
+	assert_true(vnet_step(f));
+	assert_int_equal(f->fake.sent_len, 64);
+	assert_memory_equal(f->fake.sent, pattern, 64);
+	/* nothing behind the header */
+	vdriver_add(&f->tx, &(struct vdriver_buf){VNET_BUFFERS, 12, false}, 1);
+	assert_true(vnet_step(f));
+	assert_int_equal(f->fake.n_sent, 1);
+	assert_int_equal(count(&f->fake.queue.counters.tx_dropped_refused), 1);
+	assert_int_equal(vdriver_used_idx(&f->tx), 2);
+	vnet_fixture_free(f);
+}
+
+/* Many frames: batches, in order, one flush for up to 64 of them. */
+static void test_send_batches(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0", 0, false);
+
+	for (unsigned int i = 0; i < 100; i++)
+		vdriver_add(&f->tx, &(struct vdriver_buf){VNET_BUFFERS + i, 100, false}, 1);
+	assert_true(vnet_step(f));
+	assert_int_equal(f->fake.n_sent, 100);
+	assert_int_equal(vdriver_used_idx(&f->tx), 100);
+	assert_int_equal(count(&f->vn->vdev.queue[VNET_TXQ].ring.counters.batches), 2);
+	vnet_fixture_free(f);
+}
+
+/* The host is full: the frame waits, nothing is lost, nothing is reordered; a stop gives it back.
+ */
+static void test_send_blocked(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0", 0, false);
+
+	f->fake.full = true;
+	memcpy(at(f, 0), pattern, 200);
+	vdriver_add(&f->tx, &(struct vdriver_buf){VNET_BUFFERS, 80, false}, 1);
+	vdriver_add(&f->tx, &(struct vdriver_buf){VNET_BUFFERS, 90, false}, 1);
+	assert_true(vnet_step(f));
+	assert_int_equal(vdriver_used_idx(&f->tx), 0);
+	assert_true(f->vn->lf.events & EPOLLOUT);
+	assert_false(f->vn->vdev.queue[VNET_TXQ].wants_kicks);
+	f->fake.full = false;
+	assert_true(vnet_step(f));
+	assert_int_equal(vdriver_used_idx(&f->tx), 2);
+	assert_int_equal(f->fake.sent_len, 90);
+	assert_int_equal(count(&f->fake.queue.counters.tx_blocked), 1);
+	assert_true(f->vn->vdev.queue[VNET_TXQ].wants_kicks);
+	assert_int_equal(f->vn->lf.events & EPOLLOUT, 0);
+
+	f->fake.full = true;
+	vdriver_add(&f->tx, &(struct vdriver_buf){VNET_BUFFERS, 80, false}, 1);
+	assert_true(vnet_step(f));
+	virtio_set_dma(&f->vn->vdev, false);
+	assert_null(f->vn->lf.loop);
+	assert_int_equal(f->vn->vdev.queue[VNET_TXQ].position, 2);
+	f->fake.full = false;
+	virtio_set_dma(&f->vn->vdev, true);
+	assert_true(vnet_step(f));
+	assert_int_equal(vdriver_used_idx(&f->tx), 3);
+	vnet_fixture_free(f);
+}
+
+static void test_send_malformed(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0", 0, false);
+
+	vdriver_add(&f->tx, &(struct vdriver_buf){VNET_BUFFERS, 11, false}, 1);
+	assert_true(vnet_step(f));
+	assert_true(virtio_is_latched(&f->vn->vdev));
+	assert_int_equal(f->config_interrupts, 1);
+	assert_int_equal(f->fake.n_sent, 0);
+	assert_false(f->vn->vdev.queue[VNET_RXQ].running);
+	/* and it comes back */
+	virtio_set_status(&f->vn->vdev, 0, false);
+	memset(f->ram, 0, 0x40000);
+	vnet_driver_ok(f, 0, false, 256);
+	vdriver_add(&f->tx, &(struct vdriver_buf){VNET_BUFFERS, 80, false}, 1);
+	assert_true(vnet_step(f));
+	assert_int_equal(f->fake.n_sent, 1);
+	vnet_fixture_free(f);
+}
+
+/* ---- receive ---- */
+
+static void test_receive(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0", 0, false);
+	struct net_hdr *hdr = (struct net_hdr *)at(f, 0);
+
+	give(f, 0, 1530);
+	give(f, 2000, 1530);
+	memset(at(f, 0), 0xee, 4000);
+	fake_incoming(f, pattern, 64);
+	f->fake.incoming[0].hdr = (struct net_hdr){.flags = 2, .csum_start = 7};
+	fake_incoming(f, pattern + 1000, 1518);
+	assert_true(vnet_step(f));
+	assert_int_equal(take(&f->rx).len, 12 + 64);
+	assert_int_equal(take(&f->rx).len, 12 + 1518);
+	assert_memory_equal(at(f, 12), pattern, 64);
+	assert_memory_equal(at(f, 2012), pattern + 1000, 1518);
+	assert_int_equal(hdr->num_buffers, 1);
+	assert_int_equal(hdr->flags, 0); /* GUEST_CSUM wasn't taken */
+	assert_int_equal(at(f, 12 + 64)[0], 0xee);
+	assert_int_equal(f->interrupts[VNET_RXQ], 1);
+	assert_int_equal(count(&f->vn->vdev.queue[VNET_RXQ].ring.counters.batches), 1);
+	/* a plain read: the buffers are long enough for any frame there is */
+	assert_int_equal(f->fake.pieces_max, 1);
+	vnet_fixture_free(f);
+}
+
+static void test_receive_legacy(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0", F(GUEST_CSUM), true);
+	struct vdriver_buf buf[2] = {{VNET_BUFFERS, 10, true}, {VNET_BUFFERS + 100, 1518, true}};
+
+	assert_int_equal(f->vn->hdr_len, 10);
+	vdriver_add(&f->rx, buf, 2);
+	fake_incoming(f, pattern, 777);
+	f->fake.incoming[0].hdr.flags = 2;
+	assert_true(vnet_step(f));
+	assert_int_equal(take(&f->rx).len, 787);
+	assert_memory_equal(at(f, 100), pattern, 777);
+	assert_int_equal(at(f, 0)[0], 2);
+	assert_int_equal(f->fake.pieces_max, 2);
+	vnet_fixture_free(f);
+}
+
+static void test_receive_without_header(void **state)
+{
+	struct err err;
+	struct vnet_fixture *f = vnet_fixture_new("netdev=n0", false, 0, &err);
+	struct vdriver_buf buf[3] = {{VNET_BUFFERS, 5, true},
+				     {VNET_BUFFERS + 10, 7, true},
+				     {VNET_BUFFERS + 100, 1518, true}};
+	static const uint8_t zero[10];
+
+	vnet_driver_ok(f, F(MRG_RXBUF), false, 64);
+	memset(at(f, 0), 0xee, 8192);
+	vdriver_add(&f->rx, buf, 3);
+	give(f, 4096, 1530);
+	fake_incoming(f, pattern, 64);
+	fake_incoming(f, pattern, 1514);
+	assert_true(vnet_step(f));
+	assert_int_equal(take(&f->rx).len, 76);
+	assert_int_equal(take(&f->rx).len, 1526);
+	assert_memory_equal(at(f, 0), zero, 5);
+	assert_memory_equal(at(f, 10), zero, 5);
+	assert_int_equal(at(f, 15)[0] | at(f, 15)[1] << 8, 1);
+	assert_memory_equal(at(f, 100), pattern, 64);
+	assert_memory_equal(at(f, 4096), zero, 10);
+	assert_memory_equal(at(f, 4096 + 12), pattern, 1514);
+	vnet_fixture_free(f);
+}
+
+/* Checks that the next frame in the used ring is len bytes of the pattern, over buffers of buf_len
+ * bytes that were given one after the other; returns how many it took. */
+static unsigned int check_merged(struct vnet_fixture *f, uint64_t *offset, uint32_t buf_len,
+				 size_t len)
+{
+	unsigned int n = 0, want = ((const struct net_hdr *)at(f, *offset))->num_buffers;
+	size_t got = 0;
+
+	while (got < len + 12) {
+		struct vring_used_elem e = take(&f->rx);
+		size_t skip = n ? 0 : 12;
+
+		assert_true(e.len <= buf_len);
+		assert_memory_equal(at(f, *offset + skip), pattern + (got + skip - 12),
+				    e.len - skip);
+		got += e.len;
+		*offset += buf_len;
+		n++;
+	}
+	assert_int_equal(got, len + 12);
+	assert_int_equal(n, want);
+	return n;
+}
+
+static void test_receive_mergeable(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0", F(MRG_RXBUF) | GUEST_BIG, false);
+	uint64_t offset = 0;
+
+	for (unsigned int i = 0; i < 200; i++)
+		give(f, i * 1536, 1536);
+	fake_incoming(f, pattern, 64);
+	fake_incoming(f, pattern, 65550); /* long ones: the first through the overflow, */
+	fake_incoming(f, pattern, 65550); /* the second straight */
+	fake_incoming(f, pattern, 1524);
+	fake_incoming(f, pattern, 1525);
+	assert_true(vnet_step(f));
+	assert_int_equal(check_merged(f, &offset, 1536, 64), 1);
+	assert_int_equal(f->fake.in_first, f->fake.in_end);
+	assert_int_equal(check_merged(f, &offset, 1536, 65550), 43);
+	assert_int_equal(check_merged(f, &offset, 1536, 65550), 43);
+	assert_int_equal(check_merged(f, &offset, 1536, 1524), 1);
+	assert_int_equal(check_merged(f, &offset, 1536, 1525), 2);
+	none(&f->rx);
+	assert_int_equal(count(&f->vn->counters.rx_bounced), 65550 + 12 - 1536);
+	/* 43 buffers are room enough for any frame: no overflow behind them */
+	assert_int_equal(f->fake.pieces_max, 43);
+	vnet_fixture_free(f);
+}
+
+/* After long frames the list of pieces gets short again, and the buffers popped meanwhile are used
+ * in order. */
+static void test_receive_window_shrinks(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0", F(MRG_RXBUF) | GUEST_BIG, false);
+	uint64_t offset = 0;
+
+	for (unsigned int i = 0; i < 250; i++)
+		give(f, i * 1536, 1536);
+	fake_incoming(f, pattern, 60000);
+	assert_true(vnet_step(f));
+	check_merged(f, &offset, 1536, 60000);
+	for (unsigned int i = 0; i < 400; i++) {
+		give(f, (250 + i) * 1536, 1536);
+		if (i == 390)
+			f->fake.pieces_max = 0;
+		fake_incoming(f, pattern, 100);
+		assert_true(vnet_step(f));
+		assert_int_equal(check_merged(f, &offset, 1536, 100), 1);
+	}
+	assert_int_equal(f->fake.pieces_max, 2);
+	vnet_fixture_free(f);
+}
+
+/* A frame for which there isn't room yet waits, half read, and loses nothing. */
+static void test_receive_held(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0", F(MRG_RXBUF) | GUEST_BIG, false);
+	uint64_t offset = 0;
+
+	give(f, 0, 1000);
+	give(f, 1000, 1000);
+	fake_incoming(f, pattern, 3500);
+	fake_incoming(f, pattern, 500);
+	assert_true(vnet_step(f));
+	none(&f->rx);
+	assert_int_equal(count(&f->vn->counters.rx_held), 1);
+	assert_true(f->vn->vdev.queue[VNET_RXQ].wants_kicks);
+	give(f, 2000, 1000);
+	assert_true(vnet_step(f));
+	none(&f->rx);
+	give(f, 3000, 1000);
+	assert_true(vnet_step(f));
+	assert_int_equal(check_merged(f, &offset, 1000, 3500), 4);
+	none(&f->rx);
+	give(f, 4000, 1000);
+	assert_true(vnet_step(f));
+	assert_int_equal(check_merged(f, &offset, 1000, 500), 1);
+	assert_int_equal(count(&f->vn->counters.rx_held), 1);
+	assert_int_equal(count(&f->vn->counters.rx_too_long), 0);
+	vnet_fixture_free(f);
+}
+
+/* The whole ring isn't enough: waiting would be for ever. */
+static void test_receive_longer_than_the_ring(void **state)
+{
+	struct err err;
+	struct vnet_fixture *f = vnet_fixture_new("netdev=n0", true, ALL_OFFLOADS, &err);
+	uint64_t offset = 0;
+
+	vnet_driver_ok(f, F(MRG_RXBUF) | GUEST_BIG, false, 16);
+	for (unsigned int i = 0; i < 16; i++)
+		give(f, i * 100, 100);
+	fake_incoming(f, pattern, 3000);
+	fake_incoming(f, pattern, 500);
+	assert_true(vnet_step(f));
+	assert_int_equal(count(&f->vn->counters.rx_too_long), 1);
+	assert_int_equal(check_merged(f, &offset, 100, 500), 6);
+	vnet_fixture_free(f);
+}
+
+/* Without mergeable buffers, a frame that is longer than its buffer is lost, and the buffer is not.
+ */
+static void test_receive_too_long(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0", GUEST_BIG, false);
+
+	give(f, 0, 1000);
+	give(f, 1000, 1000);
+	fake_incoming(f, pattern, 1000);
+	fake_incoming(f, pattern, 60000);
+	fake_incoming(f, pattern, 988);
+	assert_true(vnet_step(f));
+	assert_int_equal(take(&f->rx).len, 1000);
+	none(&f->rx);
+	assert_memory_equal(at(f, 12), pattern, 988);
+	assert_int_equal(count(&f->vn->counters.rx_too_long), 2);
+	vnet_fixture_free(f);
+}
+
+/* No buffers: the back end is left alone until the driver rings. */
+static void test_receive_starved(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0", 0, false);
+	struct virtio_queue *queue = &f->vn->vdev.queue[VNET_RXQ];
+
+	assert_true(vnet_step(f));
+	fake_incoming(f, pattern, 100);
+	assert_true(vnet_step(f));
+	assert_int_equal(count(&f->vn->counters.rx_no_buffer), 1);
+	assert_true(queue->wants_kicks);
+	assert_null(f->vn->lf.loop);
+	assert_int_equal(f->fake.in_first, 0);
+	assert_false(queue->poller.sleep_prepare(&queue->poller));
+	give(f, 0, 1530);
+	assert_true(queue->poller.sleep_prepare(
+		&queue->poller)); /* came in before the doorbell was on */
+	assert_true(vnet_step(f));
+	assert_int_equal(take(&f->rx).len, 112);
+	/* the buffer is used up, and that is found when the next frame comes */
+	fake_incoming(f, pattern, 200);
+	assert_true(vnet_step(f));
+	assert_int_equal(count(&f->vn->counters.rx_no_buffer), 2);
+	give(f, 2000, 1530);
+	assert_true(vnet_step(f));
+	assert_int_equal(take(&f->rx).len, 212);
+	vnet_fixture_free(f);
+}
+
+static void latched_by(uint64_t features, const struct vdriver_buf *buf, unsigned int n)
+{
+	struct vnet_fixture *f = start("netdev=n0", features, false);
+
+	vdriver_add(&f->rx, buf, n);
+	fake_incoming(f, pattern, 64);
+	assert_true(vnet_step(f));
+	assert_true(virtio_is_latched(&f->vn->vdev));
+	none(&f->rx);
+	assert_null(f->vn->lf.loop);
+	vnet_fixture_free(f);
+}
+
+static void test_receive_malformed(void **state)
+{
+	/* shorter than the header */
+	latched_by(0, &(struct vdriver_buf){VNET_BUFFERS, 11, true}, 1);
+	/* not writable */
+	latched_by(0, &(struct vdriver_buf){VNET_BUFFERS, 1530, false}, 1);
+	/* outside RAM */
+	latched_by(F(MRG_RXBUF), &(struct vdriver_buf){VNET_RAM + VNET_RAM_SIZE - 1, 2, true}, 1);
+}
+
+/* A reset while buffers are in the window and a frame is held gives all of them back. */
+static void test_receive_reset(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0", F(MRG_RXBUF) | GUEST_BIG, false);
+	struct virtio_queue *queue = &f->vn->vdev.queue[VNET_RXQ];
+	uint64_t offset = 0;
+
+	for (unsigned int i = 0; i < 10; i++)
+		give(f, i * 1000, 1000);
+	fake_incoming(f, pattern, 20000);
+	assert_true(vnet_step(f));
+	none(&f->rx);
+	/* bus master off and on: the ring goes on where it was */
+	virtio_set_dma(&f->vn->vdev, false);
+	assert_false(queue->running);
+	assert_int_equal(queue->position, 0);
+	assert_int_equal(count(&f->vn->counters.rx_dropped_reset), 1);
+	virtio_set_dma(&f->vn->vdev, true);
+	fake_incoming(f, pattern, 5000);
+	assert_true(vnet_step(f));
+	assert_int_equal(check_merged(f, &offset, 1000, 5000), 6);
+	vnet_fixture_free(f);
+}
+
+/* The interface is deleted: the file descriptor isn't watched any more, sending goes on being
+ * counted. */
+static void test_gone(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0", 0, false);
+
+	give(f, 0, 1530);
+	f->fake.gone = true;
+	assert_true(vnet_step(f));
+	assert_null(f->vn->lf.loop);
+	assert_false(virtio_is_latched(&f->vn->vdev));
+	vdriver_add(&f->tx, &(struct vdriver_buf){VNET_BUFFERS, 80, false}, 1);
+	assert_true(vnet_step(f));
+	assert_int_equal(vdriver_used_idx(&f->tx), 1);
+	vnet_fixture_free(f);
+}
+
+/* ---- control queue ---- */
+
+/* Sends a command with its data; returns the answer, or 0xee when there was none. */
+static uint8_t command(struct vnet_fixture *f, uint8_t class, uint8_t what, const void *data,
+		       uint32_t len)
+{
+	struct vdriver_buf buf[3] = {{VNET_BUFFERS, 2, false},
+				     {VNET_BUFFERS + 16, len, false},
+				     {VNET_BUFFERS + 8, 1, true}};
+
+	at(f, 0)[0] = class;
+	at(f, 0)[1] = what;
+	at(f, 0)[8] = 0xee;
+	memcpy(at(f, 16), data, len);
+	if (!len)
+		buf[1] = buf[2];
+	vdriver_add(&f->ctrl, buf, len ? 3 : 2);
+	assert_true(vnet_step(f));
+	if (!virtio_is_latched(&f->vn->vdev))
+		assert_int_equal(take(&f->ctrl).len, 1);
+	return at(f, 0)[8];
+}
+
+/* Does a frame with this destination (and VLAN, when not negative) get through? */
+static bool passes(struct vnet_fixture *f, const char *mac, int vlan)
+{
+	static uint8_t frame[64];
+	struct vring_used_elem e;
+
+	memset(frame, 0, sizeof(frame));
+	assert_int_equal(opt_parse_mac(mac, frame), 0);
+	frame[12] = 8;
+	if (vlan >= 0) {
+		frame[12] = 0x81;
+		frame[14] = (uint8_t)(0x60 | vlan >> 8); /* with a priority */
+		frame[15] = (uint8_t)vlan;
+	}
+	give(f, 8192, 1530);
+	fake_incoming(f, frame, sizeof(frame));
+	assert_true(vnet_step(f));
+	assert_int_equal(f->fake.in_first, f->fake.in_end);
+	return vdriver_take(&f->rx, &e);
+}
+
+#define OWN   "52:54:00:12:34:56"
+#define OTHER "52:54:00:00:00:99"
+#define MULTI "01:00:5e:00:00:fb"
+#define ALL   "ff:ff:ff:ff:ff:ff"
+
+static void test_filter(void **state)
+{
+	struct vnet_fixture *f = start(
+		"netdev=n0", F(CTRL_VQ) | F(CTRL_RX) | F(CTRL_RX_EXTRA) | F(CTRL_MAC_ADDR), false);
+	static const uint8_t tables[4 + 6 + 4 + 6] = {1, 0, 0, 0, 0x52, 0x54, 0,    0, 0, 0x99,
+						      1, 0, 0, 0, 1,	0,    0x5e, 0, 0, 0xfb};
+	static uint8_t many[4 + 100 * 6 + 4] = {100};
+	static const uint8_t mac[6] = {0x52, 0x54, 0, 0, 0, 0x77};
+	const uint8_t on = 1, off = 0;
+
+	assert_true(passes(f, OTHER, -1)); /* until the driver says otherwise */
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, &off, 1), 0);
+	assert_true(passes(f, OWN, -1));
+	assert_true(passes(f, ALL, -1));
+	assert_false(passes(f, OTHER, -1));
+	assert_false(passes(f, MULTI, -1));
+	assert_int_equal(count(&f->vn->counters.rx_filtered), 2);
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, tables,
+				 sizeof(tables)),
+			 0);
+	assert_true(passes(f, OTHER, -1));
+	assert_true(passes(f, MULTI, -1));
+	assert_false(passes(f, "01:00:5e:00:00:fc", -1));
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_ALLMULTI, &on, 1), 0);
+	assert_true(passes(f, "01:00:5e:00:00:fc", -1));
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_NOMULTI, &on, 1), 0);
+	assert_false(passes(f, MULTI, -1));
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_NOBCAST, &on, 1), 0);
+	assert_false(passes(f, ALL, -1));
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_ALLUNI, &on, 1), 0);
+	assert_true(passes(f, "52:54:00:00:00:42", -1));
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_NOUNI, &on, 1), 0);
+	assert_false(passes(f, OWN, -1));
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_NOUNI, &off, 1), 0);
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_ALLUNI, &off, 1), 0);
+	/* another address of its own */
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac, 6), 0);
+	assert_true(passes(f, "52:54:00:00:00:77", -1));
+	assert_false(passes(f, OWN, -1));
+	assert_int_equal(virtio_config_read(&f->vn->vdev, 5, 1), 0x77);
+	/* more addresses than the table holds: all pass, of that kind */
+	assert_int_equal(
+		command(f, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, many, sizeof(many)),
+		0);
+	assert_true(passes(f, "52:54:00:00:00:42", -1));
+	/* a reset forgets all of it */
+	virtio_set_status(&f->vn->vdev, 0, false);
+	assert_int_equal(virtio_config_read(&f->vn->vdev, 5, 1), 0x56);
+	assert_true(vnet_filter_is_open(&f->vn->filter));
+	vnet_fixture_free(f);
+}
+
+static void test_filter_vlan(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0", F(CTRL_VQ) | F(CTRL_VLAN), false);
+	uint16_t id = 0x123, bad = 4096;
+
+	assert_true(passes(f, OTHER, -1));
+	assert_false(passes(f, OTHER, 0x123));
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, &id, 2), 0);
+	assert_true(passes(f, OTHER, 0x123));
+	assert_false(passes(f, OTHER, 0x122));
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_DEL, &id, 2), 0);
+	assert_false(passes(f, OTHER, 0x123));
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, &bad, 2), 1);
+	vnet_fixture_free(f);
+}
+
+static void test_guest_offloads(void **state)
+{
+	const uint64_t taken = F(CTRL_VQ) | F(CTRL_GUEST_OFFLOADS) | F(GUEST_CSUM) | F(GUEST_TSO4);
+	struct vnet_fixture *f = start("netdev=n0", taken, false);
+	uint64_t offloads;
+
+	assert_int_equal(f->fake.offloads, NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4);
+	offloads = F(GUEST_CSUM);
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_GUEST_OFFLOADS, 0, &offloads, 8), 0);
+	assert_int_equal(f->fake.offloads, NET_OFFLOAD_CSUM);
+	/* large frames without checksums make no sense: none are given */
+	offloads = F(GUEST_TSO4);
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_GUEST_OFFLOADS, 0, &offloads, 8), 0);
+	assert_int_equal(f->fake.offloads, 0);
+	offloads = F(GUEST_CSUM) | F(GUEST_TSO6); /* not negotiated */
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_GUEST_OFFLOADS, 0, &offloads, 8), 1);
+	offloads = F(GUEST_CSUM);
+	f->fake.set_offloads_result = -EBADFD;
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_GUEST_OFFLOADS, 0, &offloads, 8), 1);
+	assert_int_equal(count(&f->vn->counters.ctrl_refused), 2);
+	vnet_fixture_free(f);
+}
+
+/* Every class and command with every length of data up to 64: an answer, and never more than that.
+ */
+static void test_commands_of_any_size(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0", ~0ull, false);
+	uint8_t data[64];
+
+	memset(data, 0xff, sizeof(data));
+	for (unsigned int class = 0; class < 8; class ++)
+		for (unsigned int what = 0; what < 8; what++)
+			for (uint32_t len = 0; len <= sizeof(data); len++) {
+				uint8_t answer =
+					command(f, (uint8_t) class, (uint8_t)what, data, len);
+
+				assert_true(answer == VIRTIO_NET_OK || answer == VIRTIO_NET_ERR);
+			}
+	assert_false(virtio_is_latched(&f->vn->vdev));
+	vnet_fixture_free(f);
+}
+
+static void test_commands_malformed(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0", F(CTRL_VQ) | F(CTRL_RX), false);
+	struct vdriver_buf buf[2] = {{VNET_BUFFERS, 1, false}, {VNET_BUFFERS + 8, 1, true}};
+
+	vdriver_add(&f->ctrl, buf, 2); /* no command byte */
+	assert_true(vnet_step(f));
+	assert_true(virtio_is_latched(&f->vn->vdev));
+	virtio_set_status(&f->vn->vdev, 0, false);
+	memset(f->ram, 0, 0x40000);
+	vnet_driver_ok(f, F(CTRL_VQ), false, 256);
+	buf[0].len = 3;
+	vdriver_add(&f->ctrl, buf, 1); /* no room for the answer */
+	assert_true(vnet_step(f));
+	assert_true(virtio_is_latched(&f->vn->vdev));
+	vnet_fixture_free(f);
+}
+
+/* ---- the rest ---- */
+
+static void test_features(void **state)
+{
+	struct err err;
+	struct vnet_fixture *f;
+	const uint64_t all = F(CSUM) | F(GUEST_CSUM) | F(CTRL_GUEST_OFFLOADS) | F(MAC) | F(GSO) |
+			     F(GUEST_TSO4) | F(GUEST_TSO6) | F(GUEST_ECN) | F(GUEST_UFO) |
+			     F(HOST_TSO4) | F(HOST_TSO6) | F(HOST_ECN) | F(HOST_UFO) |
+			     F(MRG_RXBUF) | F(STATUS) | F(CTRL_VQ) | F(CTRL_RX) | F(CTRL_VLAN) |
+			     F(CTRL_RX_EXTRA) | F(CTRL_MAC_ADDR);
+
+	f = vnet_fixture_new("netdev=n0", true, ALL_OFFLOADS, &err);
+	assert_int_equal(f->vn->vdev.features_offered & ((1u << 24) - 1), all);
+	assert_int_equal(f->vn->vdev.config_size, 8);
+	vnet_fixture_free(f);
+	f = vnet_fixture_new(
+		"netdev=n0,host_mtu=9000,csum=off,guest_tso4=off,guest_tso6=off,ctrl_vq=off", true,
+		ALL_OFFLOADS, &err);
+	assert_int_equal(f->vn->vdev.features_offered & ((1u << 24) - 1),
+			 F(GUEST_CSUM) | F(GUEST_UFO) | F(MAC) | F(MRG_RXBUF) | F(STATUS) | F(MTU));
+	assert_int_equal(f->vn->vdev.config_size, 12);
+	assert_int_equal(virtio_config_read(&f->vn->vdev, 10, 2), 9000);
+	assert_int_equal(f->vn->vdev.n_queues, 2);
+	vnet_fixture_free(f);
+}
+
+static void refused(const char *options, const char *word)
+{
+	struct err err = {0};
+
+	assert_null(vnet_fixture_new(options, true, 0, &err));
+	if (!strstr(err.msg, word))
+		fail_msg("expected \"%s\": %s", word, err.msg);
+}
+
+static void test_options(void **state)
+{
+	refused("netdev=n1", "n1");
+	refused("netdev=n0,mac=01:00:00:00:00:01", "group address");
+	refused("netdev=n0,host_mtu=67", "host_mtu=67");
+	refused("netdev=n0,rx_queue_size=300", "power of two");
+	refused("netdev=n0,tx_queue_size=300", "power of two");
+	refused("netdev=n0,tx_queue_size=2048", "tx_queue_size");
+}
+
+static void test_no_cable(void **state)
+{
+	struct vnet_fixture *f = start("mac=52:54:00:aa:bb:cc", ~0ull, false);
+
+	assert_int_equal(virtio_config_read(&f->vn->vdev, 0, 4), 0xaa005452);
+	assert_int_equal(virtio_config_read(&f->vn->vdev, 6, 2), 0); /* link down */
+	give(f, 0, 1530);
+	vdriver_add(&f->tx, &(struct vdriver_buf){VNET_BUFFERS, 80, false}, 1);
+	assert_true(vnet_step(f));
+	assert_int_equal(vdriver_used_idx(&f->tx), 1);
+	assert_int_equal(count(&f->vn->counters.tx_no_cable), 1);
+	vnet_fixture_free(f);
+}
+
+static void test_link(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0", F(STATUS), false);
+	struct virtio_dev *dev = &f->vn->vdev;
+	uint8_t generation = dev->config_generation;
+
+	assert_int_equal(virtio_config_read(dev, 6, 2), VIRTIO_NET_S_LINK_UP);
+	dev->model->set_link(dev, false);
+	assert_int_equal(virtio_config_read(dev, 6, 2), 0);
+	assert_true(net_link_is_down(&f->fake.net));
+	assert_int_equal(f->config_interrupts, 1);
+	assert_int_not_equal(dev->config_generation, generation);
+	dev->model->set_link(dev, true);
+	assert_int_equal(virtio_config_read(dev, 6, 2), VIRTIO_NET_S_LINK_UP);
+	assert_false(net_link_is_down(&f->fake.net));
+	vnet_fixture_free(f);
+}
+
+static void test_legacy_mac(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0,ctrl_vq=off", 0, true);
+
+	virtio_config_write(&f->vn->vdev, 4, 2, 0x9988);
+	assert_int_equal(virtio_config_read(&f->vn->vdev, 0, 4), 0x12005452);
+	assert_int_equal(virtio_config_read(&f->vn->vdev, 4, 2), 0x9988);
+	virtio_config_write(&f->vn->vdev, 6, 2, 0xffff); /* status: read-only */
+	assert_int_equal(virtio_config_read(&f->vn->vdev, 6, 2), VIRTIO_NET_S_LINK_UP);
+	vnet_fixture_free(f);
+	f = start("netdev=n0", 0, false);
+	virtio_config_write(&f->vn->vdev, 0, 4, 0);
+	assert_int_equal(virtio_config_read(&f->vn->vdev, 0, 4), 0x12005452);
+	vnet_fixture_free(f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_send),
+		cmocka_unit_test(test_send_without_header),
+		cmocka_unit_test(test_send_batches),
+		cmocka_unit_test(test_send_blocked),
+		cmocka_unit_test(test_send_malformed),
+		cmocka_unit_test(test_receive),
+		cmocka_unit_test(test_receive_legacy),
+		cmocka_unit_test(test_receive_without_header),
+		cmocka_unit_test(test_receive_mergeable),
+		cmocka_unit_test(test_receive_window_shrinks),
+		cmocka_unit_test(test_receive_held),
+		cmocka_unit_test(test_receive_longer_than_the_ring),
+		cmocka_unit_test(test_receive_too_long),
+		cmocka_unit_test(test_receive_starved),
+		cmocka_unit_test(test_receive_malformed),
+		cmocka_unit_test(test_receive_reset),
+		cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_filter),
+		cmocka_unit_test(test_filter_vlan),
+		cmocka_unit_test(test_guest_offloads),
+		cmocka_unit_test(test_commands_of_any_size),
+		cmocka_unit_test(test_commands_malformed),
+		cmocka_unit_test(test_features),
+		cmocka_unit_test(test_options),
+		cmocka_unit_test(test_no_cable),
+		cmocka_unit_test(test_link),
+		cmocka_unit_test(test_legacy_mac),
+	};
+
+	for (size_t i = 6; i < sizeof(pattern); i++)
+		pattern[i] = (uint8_t)(i * 7 + i / 251);
+	memset(pattern, 0xff, 6);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
