@@ -1,0 +1,442 @@
+/*
+ * The command line: one table row per option, in the order in which --help shows them.
+ *
+ * An option that vireo can't honour is refused with a sentence, never ignored. Options that need
+ * more than a few lines have files of their own: cmdline_net.c, cmdline_blk.c.
+ */
+#include "ctl/cmdline.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "machine/names.h"
+
+struct option {
+	const char *name;
+	const char *arg;  /* NULL: takes none */
+	const char *help; /* NULL: not listed (a synonym, or refused) */
+	int (*take)(struct cmdline *cl, const char *text, struct err *err);
+};
+
+/* ---- helpers ---- */
+
+int cmdline_replace(char **field, const char *text)
+{
+	free(*field);
+	*field = strdup(text);
+	return *field ? 0 : -ENOMEM;
+}
+
+static int json_flatten(struct opt_list *list, json_t *value, const char *prefix)
+{
+	const char *key;
+	json_t *member;
+	int rc = 0;
+
+	json_object_foreach(value, key, member)
+	{
+		char name[256], number[64];
+
+		if (snprintf(name, sizeof(name), "%s%s%s", prefix, *prefix ? "." : "", key) >=
+		    (int)sizeof(name))
+			return -EINVAL;
+		if (json_is_object(member)) {
+			rc = json_flatten(list, member, name);
+		} else if (json_is_string(member)) {
+			rc = opt_add(list, name, json_string_value(member));
+		} else if (json_is_boolean(member)) {
+			rc = opt_add(list, name, json_is_true(member) ? "on" : "off");
+		} else if (json_is_integer(member)) {
+			snprintf(number, sizeof(number), "%" JSON_INTEGER_FORMAT,
+				 json_integer_value(member));
+			rc = opt_add(list, name, number);
+		} else {
+			rc = -EINVAL;
+		}
+		if (rc < 0)
+			break;
+	}
+	return rc;
+}
+
+static int json_options(struct opt_list *list, const char *option, const char *text,
+			struct err *err)
+{
+	json_error_t error;
+	json_t *value = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+	size_t n = strlen(option) + strlen(text) + 2;
+	int rc;
+
+	if (!value)
+		return err_set(err, -EINVAL, "%s: not valid JSON: %s (column %d)", option,
+			       error.text, error.column);
+	memset(list, 0, sizeof(*list));
+	list->text = malloc(n);
+	if (!list->text) {
+		json_decref(value);
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	snprintf(list->text, n, "%s %s", option, text);
+	rc = json_is_object(value) ? json_flatten(list, value, "") : -EINVAL;
+	json_decref(value);
+	if (rc < 0) {
+		err_set(err, rc, "%s: members are strings, numbers, booleans and objects", option);
+		opt_free(list);
+	}
+	return rc;
+}
+
+int cmdline_options(struct opt_list *list, const char *option, const char *text,
+		    const char *implied, struct err *err)
+{
+	if (*text == '{')
+		return json_options(list, option, text, err);
+	return opt_parse(list, option, text, implied, err);
+}
+
+char *cmdline_take(struct opt_list *list, const char *key)
+{
+	const char *value = opt_take(list, key);
+
+	return value ? strdup(value) : NULL;
+}
+
+int cmdline_all_taken(const struct opt_list *list, struct err *err)
+{
+	return opt_all_used(list, NULL, 0, err);
+}
+
+void cmdline_drop_taken(struct opt_list *list)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < list->n; i++) {
+		if (list->pairs[i].used) {
+			free(list->pairs[i].key);
+			free(list->pairs[i].value);
+		} else {
+			list->pairs[kept++] = list->pairs[i];
+		}
+	}
+	list->n = kept;
+}
+
+void cmdline_make_id(struct cmdline *cl, const char *prefix, char *id, size_t size)
+{
+	snprintf(id, size, "%s%u", prefix, cl->n_made_up++);
+}
+
+int cmdline_refuse(struct err *err, const char *option, const char *text, const char *why)
+{
+	return err_set(err, -EINVAL, "%s %s: %s", option, text, why);
+}
+
+/* ---- devices, back ends ---- */
+
+static int take_device(struct cmdline *cl, const char *text, struct err *err)
+{
+	struct opt_list list = {0};
+	char *driver = NULL, *id = NULL;
+	int rc;
+
+	if (!strcmp(text, "help") || !strcmp(text, "?")) {
+		names_list_devices(stdout);
+		cl->done = true;
+		return 0;
+	}
+	rc = cmdline_options(&list, "-device", text, "driver", err);
+	if (rc < 0)
+		return rc;
+	driver = cmdline_take(&list, "driver");
+	id = cmdline_take(&list, "id");
+	if (!driver)
+		rc = cmdline_refuse(err, "-device", text,
+				    "needs driver=NAME (-device help lists them)");
+	else if (opt_get(&list, "help") || opt_get(&list, "?")) {
+		rc = names_device_help(stdout, driver, err);
+		cl->done = true;
+	} else {
+		cmdline_drop_taken(&list);
+		rc = vm_config_add(&cl->vm, CONFIG_DEVICE, driver, id, &list);
+	}
+	free(driver);
+	free(id);
+	opt_free(&list);
+	return rc;
+}
+
+static int take_object(struct cmdline *cl, const char *text, struct err *err)
+{
+	struct opt_list list = {0};
+	char *type, *id;
+	int rc = cmdline_options(&list, "-object", text, "qom-type", err);
+
+	if (rc < 0)
+		return rc;
+	type = cmdline_take(&list, "qom-type");
+	id = cmdline_take(&list, "id");
+	cmdline_drop_taken(&list);
+	if (!type || !id)
+		rc = cmdline_refuse(err, "-object", text, "needs a type and id= (iothread,id=t0)");
+	else
+		rc = vm_config_add(&cl->vm, CONFIG_OBJECT, type, id, &list);
+	free(type);
+	free(id);
+	opt_free(&list);
+	return rc;
+}
+
+static int take_parallel(struct cmdline *cl, const char *text, struct err *err)
+{
+	return strcmp(text, "none") ? cmdline_refuse(err, "-parallel", text,
+						     "vireo has no parallel port (-parallel none)")
+				    : 0;
+}
+
+static int take_vga(struct cmdline *cl, const char *text, struct err *err)
+{
+	return strcmp(text, "none") ? cmdline_refuse(err, "-vga", text,
+						     "this version has no display (-vga none)")
+				    : 0;
+}
+
+static int take_display(struct cmdline *cl, const char *text, struct err *err)
+{
+	if (strcmp(text, "none"))
+		return cmdline_refuse(err, "-display", text,
+				      "this version has no display (-display none, or -nographic)");
+	cl->display_none = true;
+	return 0;
+}
+
+static int take_nographic(struct cmdline *cl, const char *text, struct err *err)
+{
+	cl->nographic = true;
+	return 0;
+}
+
+static int take_nodefaults(struct cmdline *cl, const char *text, struct err *err)
+{
+	cl->nodefaults = true;
+	return 0;
+}
+
+/* Options that ask for what is so anyway. */
+static int take_fact(struct cmdline *cl, const char *text, struct err *err)
+{
+	return 0;
+}
+
+static int take_no_reboot(struct cmdline *cl, const char *text, struct err *err)
+{
+	cl->vm.no_reboot = true;
+	return 0;
+}
+
+static int take_no_shutdown(struct cmdline *cl, const char *text, struct err *err)
+{
+	cl->vm.no_shutdown = true;
+	return 0;
+}
+
+static int take_paused(struct cmdline *cl, const char *text, struct err *err)
+{
+	cl->vm.start_paused = true;
+	return 0;
+}
+
+static int take_pidfile(struct cmdline *cl, const char *text, struct err *err)
+{
+	return cmdline_replace(&cl->pidfile, text);
+}
+
+static int take_daemonize(struct cmdline *cl, const char *text, struct err *err)
+{
+	cl->daemonize = true;
+	return 0;
+}
+
+static int take_ide(struct cmdline *cl, const char *text, struct err *err)
+{
+	return err_set(err, -EINVAL, "%s: this version has no IDE disks (-drive file=%s,if=virtio)",
+		       text, text);
+}
+
+static int print_help(struct cmdline *cl, const char *text, struct err *err);
+static int print_version(struct cmdline *cl, const char *text, struct err *err);
+
+/* A row with no name is a heading. */
+static const struct option options[] = {
+	{NULL, NULL, "What to boot"},
+	{"kernel", "FILE",
+	 "a Linux bzImage or vmlinux, a multiboot kernel, or builtin: for vireo's own guest",
+	 cmdline_kernel},
+	{"initrd", "FILE", "initial RAM disk", cmdline_initrd},
+	{"append", "TEXT", "kernel command line", cmdline_append},
+	{NULL, NULL, "Processors and memory"},
+	{"m", "SIZE", "memory in MiB, or with a suffix: 1024, 512M, 5G (default: 128)",
+	 cmdline_memory},
+	{"smp", "N[,sockets=,cores=,threads=]", "processors (default: 1)", cmdline_smp},
+	{"cpu", "host|max[,+FEATURE,-FEATURE]",
+	 "what the guest sees of the host's processor (default: host)", cmdline_cpu},
+	{"mem-path", "PATH", "RAM in a file of this folder (hugetlbfs, say)", cmdline_mem_path},
+	{"mem-prealloc", NULL, "take all RAM from the host at start", cmdline_mem_prealloc},
+	{NULL, NULL, "Network"},
+	{"netdev", "TYPE,id=ID[,...]", "a way out of the host (-netdev help)", cmdline_netdev},
+	{"device", "MODEL[,netdev=ID][,...]",
+	 "a device (-device help; -device MODEL,help); also JSON", take_device},
+	{"net", "nic[,model=M][,macaddr=A] | TYPE[,...]",
+	 "the older form: a NIC, and what it is joined to", cmdline_net},
+	{"nic", "TYPE[,model=M][,mac=A][,...]", "both in one option", cmdline_nic},
+	{NULL, NULL, "Disks"},
+	{"drive", "file=F[,format=raw][,if=virtio|none][,...]",
+	 "an image and, with if=virtio, its disk", cmdline_drive},
+	{"blockdev", "driver=raw,node-name=ID,...", "an image; also JSON", cmdline_blockdev},
+	{NULL, NULL, "Console, monitor, terminal"},
+	{"nographic", NULL,
+	 "first serial port and monitor on the terminal; Ctrl-a h helps, Ctrl-a x quits",
+	 take_nographic},
+	{"serial", "DEV",
+	 "serial port on stdio, mon:stdio, pty, file:F, unix:PATH[,server=on,wait=off], null, "
+	 "chardev:ID",
+	 cmdline_serial},
+	{"monitor", "DEV", "monitor on the same kinds of device", cmdline_monitor},
+	{"chardev", "TYPE,id=ID[,...]", "a character device for the above", cmdline_chardev},
+	{"display", "none", "no display", take_display},
+	{"vga", "none", "no display adapter", take_vga},
+	{"parallel", "none", "no parallel port", take_parallel},
+	{NULL, NULL, "Running"},
+	{"S", NULL, "make everything, but don't start (cont in the monitor does)", take_paused},
+	{"no-reboot", NULL, "end when the guest reboots", take_no_reboot},
+	{"no-shutdown", NULL, "keep vireo when the guest powers off", take_no_shutdown},
+	{"daemonize", NULL, "go to the background once the VM is made", take_daemonize},
+	{"pidfile", "FILE", "write the process id here", take_pidfile},
+	{"name", "NAME[,process=P]", "name of the VM", cmdline_name},
+	{"uuid", "UUID", "system UUID, as SMBIOS shows it", cmdline_uuid},
+	{"rtc", "base=utc|localtime|DATE", "what the clock shows at start", cmdline_rtc},
+	{"object", "TYPE,id=ID[,...]", "iothread[,poll-max-ns=N], rng-random", take_object},
+	{NULL, NULL, "The machine"},
+	{"machine", "pc[,...]", "the PC: 440FX, PIIX3", cmdline_machine},
+	{"M", "pc[,...]", NULL, cmdline_machine},
+	{"accel", "kvm", "always KVM", cmdline_accel},
+	{"enable-kvm", NULL, "the same", take_fact},
+	{"nodefaults", NULL, "nothing that wasn't asked for", take_nodefaults},
+	{"no-user-config", NULL, "vireo reads no configuration files", take_fact},
+	{"nodefconfig", NULL, NULL, take_fact},
+	{"no-hpet", NULL, NULL, take_fact},
+	{"hda", "FILE", NULL, take_ide},
+	{"hdb", "FILE", NULL, take_ide},
+	{"hdc", "FILE", NULL, take_ide},
+	{"hdd", "FILE", NULL, take_ide},
+	{"cdrom", "FILE", NULL, take_ide},
+	{NULL, NULL, "Help"},
+	{"help", NULL, "this text", print_help},
+	{"h", NULL, NULL, print_help},
+	{"version", NULL, "the version", print_version},
+};
+#define N_OPTIONS (sizeof(options) / sizeof(options[0]))
+
+static int print_help(struct cmdline *cl, const char *text, struct err *err)
+{
+	printf("vireo: a KVM virtual machine monitor whose point is I/O\n\n"
+	       "usage: vireo -kernel FILE [option ...]   run a VM (QEMU's options)\n"
+	       "       vireo probe [--json]              what this host's KVM can do\n");
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		const struct option *o = &options[i];
+		int n;
+
+		if (!o->name) {
+			printf("\n%s\n", o->help);
+			continue;
+		}
+		if (!o->help)
+			continue;
+		n = printf("  -%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+		printf("%s%*s%s\n", n > 33 ? "\n" : "", n > 33 ? 34 : 34 - n, "", o->help);
+	}
+	printf("\nvireo(1) has the details.\n");
+	cl->done = true;
+	return 0;
+}
+
+static int print_version(struct cmdline *cl, const char *text, struct err *err)
+{
+	printf("vireo " VIREO_VERSION "\n");
+	cl->done = true;
+	return 0;
+}
+
+/* ---- all together ---- */
+
+static int check(struct cmdline *cl, struct err *err)
+{
+	int rc = cmdline_net_finish(cl, err);
+
+	if (rc == 0)
+		rc = cmdline_char_defaults(cl, err);
+	if (rc == 0 && cl->daemonize && cl->stdio_user)
+		rc = err_set(err, -EINVAL, "-daemonize: %s stdio needs the terminal",
+			     cl->stdio_user);
+	if (rc == 0 && !cl->vm.kernel)
+		rc = err_set(err, -EINVAL,
+			     "nothing to boot: -kernel FILE is needed (this version starts "
+			     "kernels, not disk images)");
+	if (rc == 0 && cl->vm.mux)
+		cl->monitors[cl->n_monitors++] = strdup(cl->vm.mux_chardev);
+	return rc;
+}
+
+static const struct option *find_option(const char *word)
+{
+	const char *name = word + 1 + (word[1] == '-');
+
+	for (size_t i = 0; i < N_OPTIONS; i++)
+		if (options[i].name && !strcmp(options[i].name, name))
+			return &options[i];
+	return NULL;
+}
+
+int cmdline_parse(struct cmdline *cl, int argc, char **argv, struct err *err)
+{
+	int rc = 0;
+
+	memset(cl, 0, sizeof(*cl));
+	vm_config_init(&cl->vm);
+	TAILQ_INIT(&cl->nets);
+	if (argc < 2)
+		return print_help(cl, NULL, err);
+	for (int i = 1; i < argc && rc == 0 && !cl->done; i++) {
+		const struct option *o;
+
+		if (argv[i][0] != '-')
+			return err_set(err, -EINVAL,
+				       "%s: this version boots kernels (-kernel), not disk images; "
+				       "a disk is -drive file=%s,if=virtio",
+				       argv[i], argv[i]);
+		o = find_option(argv[i]);
+		if (!o)
+			return err_set(err, -EINVAL, "%s: unknown option (vireo --help lists them)",
+				       argv[i]);
+		if (o->arg && i + 1 == argc)
+			return err_set(err, -EINVAL, "%s: needs an argument: %s", argv[i], o->arg);
+		rc = o->take(cl, o->arg ? argv[++i] : argv[i], err);
+		if (rc == -ENOMEM && !err->code)
+			err_set(err, rc, "out of memory");
+	}
+	if (rc == 0 && !cl->done)
+		rc = check(cl, err);
+	return rc;
+}
+
+void cmdline_free(struct cmdline *cl)
+{
+	cmdline_net_free(cl);
+	vm_config_free(&cl->vm);
+	for (unsigned int i = 0; i < cl->n_monitors; i++)
+		free(cl->monitors[i]);
+	free(cl->pidfile);
+	free(cl->process_name);
+}

@@ -1,0 +1,210 @@
+/*
+ * The program: from argv to a running machine and back.
+ *
+ * Signals: SIGINT, SIGTERM and SIGHUP are blocked before any thread exists and read from a signalfd
+ * on the control loop, so that every end of vireo takes the same way out (terminal given back,
+ * sockets and TAPs removed).
+ */
+#include "ctl/ctl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "ctl/cmdline.h"
+#include "ctl/monitor.h"
+#include "ctl/probe_cmd.h"
+#include "machine/machine.h"
+
+struct session { /* one run of one VM */
+	struct cmdline cl;
+	struct machine *machine;
+	struct monitor *monitor[5];
+	unsigned int n_monitors;
+	struct loop_fd signals;
+	int ready_fd; /* -daemonize: the parent waits on its other end; -1 = none */
+};
+
+static void signal_ready(struct loop_fd *lf, uint32_t events)
+{
+	struct session *s = lf->opaque;
+	struct signalfd_siginfo info;
+
+	if (read(lf->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo != SIGINT)
+		log_warn("ending on signal %d from process %d", (int)info.ssi_signo,
+			 (int)info.ssi_pid);
+	machine_quit(s->machine, 0);
+}
+
+static void block_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGHUP);
+	sigprocmask(SIG_BLOCK, set, NULL);
+	signal(SIGPIPE, SIG_IGN); /* a peer that goes away is an error of write(2) */
+}
+
+static int watch_signals(struct session *s, const sigset_t *set, struct err *err)
+{
+	s->signals.ready = signal_ready;
+	s->signals.opaque = s;
+	s->signals.fd = signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (s->signals.fd < 0)
+		return err_errno(err, "signalfd");
+	return loop_fd_add(machine_loop(s->machine), &s->signals, EPOLLIN);
+}
+
+/* ---- -daemonize, -pidfile ---- */
+
+/* Forks; returns in the child. The parent waits for the child's word that the VM is made, and
+ * exits. */
+static int go_background(struct session *s, struct err *err)
+{
+	int fds[2];
+	char ok = 0;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_errno(err, "-daemonize: pipe");
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0)
+		return err_errno(err, "-daemonize: fork");
+	if (pid > 0) {
+		close(fds[1]);
+		_exit(read(fds[0], &ok, 1) == 1 ? 0 : 1);
+	}
+	close(fds[0]);
+	s->ready_fd = fds[1];
+	setsid();
+	return 0;
+}
+
+static void tell_parent(struct session *s)
+{
+	char ok = 1;
+	int null;
+
+	if (s->ready_fd < 0)
+		return;
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int fd = 0; null >= 0 && fd < 3; fd++)
+		dup2(null, fd);
+	if (chdir("/") < 0 || write(s->ready_fd, &ok, 1) != 1)
+		log_warn("-daemonize: %s", strerror(errno));
+	close(s->ready_fd);
+	s->ready_fd = -1;
+}
+
+static int write_pidfile(struct session *s, struct err *err)
+{
+	char text[32];
+	int n, fd;
+
+	if (!s->cl.pidfile)
+		return 0;
+	/* -daemonize leaves for the root folder; the file is removed by its full name. */
+	fd = open(s->cl.pidfile, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+	if (fd < 0 || write(fd, text, n) != n) {
+		int rc = err_errno(err, "-pidfile %s", s->cl.pidfile);
+
+		if (fd >= 0)
+			close(fd);
+		free(s->cl.pidfile);
+		s->cl.pidfile = NULL;
+		return rc;
+	}
+	close(fd);
+	if (s->cl.pidfile[0] != '/') {
+		char *full = realpath(s->cl.pidfile, NULL);
+
+		free(s->cl.pidfile);
+		s->cl.pidfile = full;
+	}
+	return 0;
+}
+
+/* ---- a run ---- */
+
+static int start_monitors(struct session *s, struct err *err)
+{
+	for (unsigned int i = 0; i < s->cl.n_monitors; i++) {
+		struct char_backend *chr = machine_monitor_char(s->machine, s->cl.monitors[i], err);
+
+		if (!chr)
+			return err_prefix(err, "-monitor");
+		if (monitor_create(&s->monitor[s->n_monitors], s->machine, chr, err) < 0)
+			return err->code;
+		s->n_monitors++;
+	}
+	return 0;
+}
+
+static int run(struct session *s, struct err *err)
+{
+	sigset_t set;
+	int rc = 0;
+
+	block_signals(&set);
+	if (s->cl.process_name)
+		prctl(PR_SET_NAME, s->cl.process_name);
+	if (s->cl.daemonize)
+		rc = go_background(s, err);
+	if (rc == 0)
+		rc = machine_create(&s->machine, &s->cl.vm, err);
+	if (rc == 0)
+		rc = watch_signals(s, &set, err);
+	if (rc == 0)
+		rc = start_monitors(s, err);
+	if (rc == 0)
+		rc = write_pidfile(s, err);
+	if (rc < 0)
+		return rc;
+	tell_parent(s);
+	return machine_run(s->machine);
+}
+
+static void clean_up(struct session *s)
+{
+	for (unsigned int i = 0; i < s->n_monitors; i++)
+		monitor_destroy(s->monitor[i]);
+	if (s->signals.loop)
+		loop_fd_del(&s->signals);
+	if (s->signals.fd > 0)
+		close(s->signals.fd);
+	machine_destroy(s->machine);
+	if (s->cl.pidfile && s->machine)
+		unlink(s->cl.pidfile);
+	cmdline_free(&s->cl);
+}
+
+int ctl_main(int argc, char **argv)
+{
+	struct session s = {.ready_fd = -1};
+	struct err err = {0};
+	int status;
+
+	if (argc > 1 && !strcmp(argv[1], "probe"))
+		return probe_main(argc - 1, argv + 1);
+	status = cmdline_parse(&s.cl, argc, argv, &err);
+	if (status == 0 && !s.cl.done)
+		status = run(&s, &err);
+	clean_up(&s);
+	if (status < 0) {
+		log_warn("%s", err.msg);
+		return 1;
+	}
+	return status;
+}

@@ -1,0 +1,17 @@
+/*
+ * What a running machine answers about itself, as JSON values (the caller owns them; NULL when out of memory).
+ * Control thread.
+ */
+#ifndef VIREO_MACHINE_QUERY_H
+#define VIREO_MACHINE_QUERY_H
+
+#include <jansson.h>
+
+struct machine;
+
+json_t *query_status(struct machine *machine);  /* {"status": "running", "running": true} */
+json_t *query_network(struct machine *machine); /* [{"id": NIC, "model":, "netdev": {"id":, "type":, ...}, ...}, ...] */
+json_t *query_pci(struct machine *machine);     /* [{"slot":, "function":, "vendor":, ..., "bars": [...]}, ...] */
+json_t *query_io(struct machine *machine);      /* {"OWNER": {"PART": {"counter": n, ...}, ...}, ...} */
+
+#endif
