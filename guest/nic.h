@@ -1,0 +1,160 @@
+/*
+ * What the network tests are written against: a NIC that sends from slots and receives frames in
+ * parts. virtio_net.c is the first implementation.
+ *
+ * Sending: nic_get() a slot (a buffer of the NIC's, whose content stays from one use to the next), write
+ * a frame into it, nic_send(); nic_flush() after a batch tells the device. nic_reap() takes back what
+ * is sent. Receiving: nic_receive() one frame, look at it, nic_release() it; nic_refill() after a batch
+ * gives the buffers to the device again. Nothing sleeps but nic_wait().
+ */
+#ifndef GUEST_NIC_H
+#define GUEST_NIC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "test.h"
+#include "virtio.h"
+
+#define NIC_MAX_PARTS 64
+
+struct nic;
+
+struct nic_config {
+	uint32_t index;	     /* which of several */
+	uint32_t frame_size; /* the longest to be sent, bytes */
+	uint32_t queue_size; /* at most */
+	uint32_t rx_buffer;  /* bytes of a receive buffer, where the device lets one choose */
+	uint32_t segments;   /* send each frame in so many pieces */
+	bool mergeable;
+	bool offload_tx; /* checksum and segmentation */
+	bool offload_rx;
+	bool event_index;
+	bool indirect;
+	enum virtio_transport transport;
+	enum virtio_interrupts interrupts;
+};
+
+struct nic_slot {
+	uint8_t *frame;
+	uint32_t number; /* below nic->n_slots */
+};
+
+/* What the device is to do with a frame, or did: as in struct virtio_net_hdr. */
+struct nic_offload {
+	bool checksum;
+	uint16_t csum_start, csum_offset;
+	uint16_t gso_size; /* bytes of TCP payload a segment, 0: none */
+	uint16_t header;   /* bytes of headers in front of it */
+};
+
+struct nic_part {
+	uint8_t *data;
+	uint32_t length;
+};
+
+struct nic_frame {
+	uint32_t length; /* bytes, all parts */
+	uint32_t n_parts;
+	struct nic_part parts[NIC_MAX_PARTS];
+	uint32_t buffers[NIC_MAX_PARTS]; /* the NIC's own */
+	bool has_checksum;		 /* checked by the device, or partial */
+	uint16_t gso_size;
+};
+
+struct nic_ops {
+	const char *name;
+	bool (*open)(struct nic *nic, const struct nic_config *config);
+	void (*close)(struct nic *nic);
+	bool (*get)(struct nic *nic, struct nic_slot *slot);
+	void (*send)(struct nic *nic, const struct nic_slot *slot, uint32_t length,
+		     const struct nic_offload *offload);
+	void (*flush)(struct nic *nic);
+	uint32_t (*reap)(struct nic *nic);
+	bool (*receive)(struct nic *nic, struct nic_frame *frame);
+	void (*release)(struct nic *nic, const struct nic_frame *frame);
+	void (*refill)(struct nic *nic);
+	bool (*wait)(struct nic *nic, bool tx, uint64_t timeout_ns);
+};
+
+struct nic {
+	const struct nic_ops *ops;
+	void *priv;
+	uint8_t mac[6];
+	uint32_t n_slots;	/* frames that can be on their way out at once */
+	const char *error;	/* why open failed */
+	uint64_t tx_doorbells;
+	uint64_t rx_doorbells;
+	uint64_t interrupts;
+	bool broken;		/* the device broke the rules; nothing moves any more */
+};
+
+/* Opens the NIC that parameters `nic`, `index` and those of NIC_PARAMS describe; reports a failure. */
+struct nic *nic_open(const struct test *test, const struct test_arg *args, uint32_t frame_size,
+		     bool offload_tx);
+void nic_close(struct nic *nic);
+
+/* The parameters that nic_open() takes from a test's. */
+#define NIC_PARAMS                                                                                  \
+	{"nic", "virtio-net", "model of NIC"}, {"index", "0", "which of several"},                  \
+		{"transport", "auto", "auto, modern or legacy"},                                    \
+		{"irq", "0", "0: poll; 1: sleep until the interrupt, MSI-X; intx: by the pin"},     \
+		{"queue", "256", "ring entries at most"},                                           \
+		{"event-index", "1", "use the event index if offered"},                             \
+		{"indirect", "1", "use indirect descriptors if offered"},                           \
+		{"segments", "1", "descriptors for each frame sent"},                               \
+		{"mrg", "1", "mergeable receive buffers"},                                          \
+		{"buffer", "2048", "bytes of a receive buffer"},                                    \
+	{                                                                                           \
+		"offload", "0", "take checksum and TSO offload for frames received"                 \
+	}
+
+static inline bool nic_get(struct nic *nic, struct nic_slot *slot)
+{
+	return nic->ops->get(nic, slot);
+}
+
+/* length: bytes of the frame. offload may be NULL. */
+static inline void nic_send(struct nic *nic, const struct nic_slot *slot, uint32_t length,
+			    const struct nic_offload *offload)
+{
+	nic->ops->send(nic, slot, length, offload);
+}
+
+static inline void nic_flush(struct nic *nic)
+{
+	nic->ops->flush(nic);
+}
+
+/* Returns how many frames were taken back. */
+static inline uint32_t nic_reap(struct nic *nic)
+{
+	return nic->ops->reap(nic);
+}
+
+/* False if there is no frame. */
+static inline bool nic_receive(struct nic *nic, struct nic_frame *frame)
+{
+	return nic->ops->receive(nic, frame);
+}
+
+static inline void nic_release(struct nic *nic, const struct nic_frame *frame)
+{
+	nic->ops->release(nic, frame);
+}
+
+static inline void nic_refill(struct nic *nic)
+{
+	nic->ops->refill(nic);
+}
+
+/*
+ * Sleeps until a frame is in (tx: until a good part of the sent ones are back), if the NIC was opened
+ * for interrupts; else returns at once. False: nothing happened in timeout_ns.
+ */
+static inline bool nic_wait(struct nic *nic, bool tx, uint64_t timeout_ns)
+{
+	return nic->ops->wait(nic, tx, timeout_ns);
+}
+
+#endif
