@@ -1,0 +1,353 @@
+/*
+ * A virtio-net without a VM: the model on a transport made of function pointers, a back end that
+ * lives in memory, guest memory from calloc(). For the tests of the device at the level of its
+ * rings, and for its fuzz harness.
+ *
+ * Nothing runs by itself: vnet_step() does what the I/O thread would, until there is nothing left
+ * to do.
+ */
+#ifndef VIREO_TESTS_VNET_FIXTURE_H
+#define VIREO_TESTS_VNET_FIXTURE_H
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/iov.h"
+#include "dev/virtio_net.h"
+#include "vdriver.h"
+#include "virtio/pci.h"
+
+#define VNET_RAM 0x100000 /* guest-physical start of RAM */
+#ifndef VNET_RAM_SIZE
+#define VNET_RAM_SIZE 0x400000 /* bytes */
+#endif
+#define VNET_RINGS   VNET_RAM		  /* three rings, 64 KiB each */
+#define VNET_BUFFERS (VNET_RAM + 0x40000) /* for the test */
+
+/* The back end: what it gives is `incoming`, what it took is in `sent`. */
+struct fake_net {
+	struct net_backend net; /* first */
+	struct net_queue queue;
+	int fd;
+	struct fake_frame {
+		struct net_hdr hdr;
+		const uint8_t *data;
+		size_t len;
+	} incoming[64];
+	unsigned int in_first, in_end;
+	bool gone, full;	 /* recv() says -ENODEV; send() says -EAGAIN */
+	uint8_t sent[128 << 10]; /* the last frame, header first */
+	size_t sent_len;
+	unsigned int n_sent, pieces_max;
+	unsigned int offloads; /* as set last */
+	int set_offloads_result;
+};
+
+static inline int fake_send(struct net_queue *q, const struct iovec *iov, int n)
+{
+	struct fake_net *fake = (struct fake_net *)q->net;
+
+	if (n <= 0)
+		abort();
+	if (fake->full) {
+		counter_add(&q->counters.tx_blocked, 1);
+		return -EAGAIN;
+	}
+	fake->sent_len = iov_read(iov, (size_t)n, 0, fake->sent, sizeof(fake->sent));
+	fake->n_sent++;
+	counter_add(&q->counters.tx_packets, 1);
+	return 0;
+}
+
+static inline ssize_t fake_recv(struct net_queue *q, const struct iovec *iov, int n)
+{
+	struct fake_net *fake = (struct fake_net *)q->net;
+	const struct fake_frame *f = &fake->incoming[fake->in_first % 64];
+	size_t hdr = fake->net.hdr_len, len;
+
+	if (n <= 0)
+		abort();
+	if ((unsigned int)n > fake->pieces_max)
+		fake->pieces_max = (unsigned int)n;
+	if (fake->gone)
+		return -ENODEV;
+	if (fake->in_first == fake->in_end)
+		return -EAGAIN;
+	fake->in_first++;
+	/* As a TAP: 10 bytes are written whatever the header's length is. */
+	iov_write(iov, (size_t)n, 0, &f->hdr, hdr < 10 ? hdr : 10);
+	len = hdr + iov_write(iov, (size_t)n, hdr, f->data, f->len);
+	counter_add(&q->counters.rx_packets, 1);
+	return (ssize_t)len;
+}
+
+static inline int fake_fd(struct net_queue *q)
+{
+	return ((struct fake_net *)q->net)->fd;
+}
+
+static inline int fake_set_offloads(struct net_backend *net, unsigned int offloads,
+				    unsigned int hdr_len)
+{
+	struct fake_net *fake = (struct fake_net *)net;
+
+	if (offloads & ~net->offloads_in || (!net->has_hdr && hdr_len) ||
+	    (offloads && !(offloads & NET_OFFLOAD_CSUM)))
+		abort(); /* the front end broke the contract */
+	if (fake->set_offloads_result)
+		return fake->set_offloads_result;
+	fake->offloads = offloads;
+	net->hdr_len = hdr_len;
+	return 0;
+}
+
+static inline int fake_open(struct net_backend *net, struct err *err)
+{
+	return 0;
+}
+
+static inline void fake_close(struct net_backend *net)
+{
+}
+
+static const struct net_backend_ops fake_ops = {
+	.name = "fake",
+	.open = fake_open,
+	.close = fake_close,
+	.send = fake_send,
+	.recv = fake_recv,
+	.fd = fake_fd,
+	.set_offloads = fake_set_offloads,
+};
+
+struct vnet_fixture {
+	struct mem mem;
+	uint8_t *ram;
+	struct platform platform;
+	struct device device;
+	struct loop *loop;
+	struct fake_net fake;
+	struct virtio_net *vn;
+	struct vdriver rx, tx, ctrl;
+	unsigned int interrupts[VNET_QUEUES], config_interrupts;
+	bool net_taken;
+};
+
+static inline struct vnet_fixture *vnet_fixture_of(struct platform *p)
+{
+	return (struct vnet_fixture *)((uint8_t *)p - offsetof(struct vnet_fixture, platform));
+}
+
+static inline struct loop *vnet_thread_get(struct platform *p, const char *id, const char *name,
+					   struct err *err)
+{
+	return vnet_fixture_of(p)->loop;
+}
+
+static inline void vnet_thread_put(struct platform *p, struct loop *loop)
+{
+}
+
+static inline struct net_backend *vnet_net_get(struct platform *p, const char *id,
+					       struct device *user, struct err *err)
+{
+	struct vnet_fixture *f = vnet_fixture_of(p);
+
+	if (strcmp(id, "n0") != 0) {
+		err_set(err, -ENOENT, "there is no netdev %s", id);
+		return NULL;
+	}
+	f->net_taken = true;
+	return &f->fake.net;
+}
+
+static inline void vnet_net_put(struct platform *p, struct net_backend *net)
+{
+	vnet_fixture_of(p)->net_taken = false;
+}
+
+static inline void vnet_mac_default(struct platform *p, uint8_t mac[6])
+{
+	static const uint8_t first[6] = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
+
+	memcpy(mac, first, 6);
+}
+
+static inline void vnet_notify_queue(struct virtio_dev *dev, struct virtio_queue *queue)
+{
+	vnet_fixture_of(dev->device->platform)->interrupts[queue->ring.index]++;
+}
+
+static inline void vnet_notify_config(struct virtio_dev *dev)
+{
+	vnet_fixture_of(dev->device->platform)->config_interrupts++;
+}
+
+static inline void vnet_doorbell(struct virtio_dev *dev, struct virtio_queue *queue, bool on)
+{
+}
+
+/* The model with these -device options ("netdev=n0,..."); has_hdr and offloads: what the back end
+ * can do. NULL when its realize() refused, err says why. */
+static inline struct vnet_fixture *vnet_fixture_new(const char *options, bool has_hdr,
+						    unsigned int offloads, struct err *err)
+{
+	const struct device_model *model = device_model_find("virtio-net-pci");
+	const struct device_opts *opts = &model->opts[2];
+	struct vnet_fixture *f = calloc(1, sizeof(*f));
+	struct opt_list list;
+	struct virtio_dev *dev;
+	int r;
+
+	if (!f || !model || opts->offset != VIRTIO_PCI_OFFSET)
+		abort();
+	f->ram = vdriver_ram(&f->mem, VNET_RAM, VNET_RAM_SIZE);
+	if (loop_create(&f->loop, "test", 0, NULL))
+		abort();
+	f->platform = (struct platform){.mem = &f->mem,
+					.io_thread_get = vnet_thread_get,
+					.io_thread_put = vnet_thread_put,
+					.net_get = vnet_net_get,
+					.net_put = vnet_net_put,
+					.mac_default = vnet_mac_default};
+	f->device.platform = &f->platform;
+	f->device.id = (char *)"nic0";
+	pthread_mutex_init(&f->device.lock, NULL);
+	f->fake.net = (struct net_backend){.ops = &fake_ops,
+					   .id = (char *)"n0",
+					   .n_queues = 1,
+					   .queue = {&f->fake.queue},
+					   .offloads_out = offloads,
+					   .offloads_in = offloads,
+					   .has_hdr = has_hdr,
+					   .frame_max = 1518};
+	f->fake.queue.net = &f->fake.net;
+	f->fake.fd = eventfd(0, EFD_NONBLOCK);
+	/* aligned as behind the transport's struct */
+	f->vn = aligned_alloc(64, (sizeof(struct virtio_net) + 63) & ~(size_t)63);
+	memset(f->vn, 0, sizeof(struct virtio_net));
+	dev = &f->vn->vdev;
+	dev->model = model->data;
+	dev->device = &f->device;
+	dev->notify_queue = vnet_notify_queue;
+	dev->notify_config = vnet_notify_config;
+	dev->doorbell = vnet_doorbell;
+	r = opt_parse(&list, "-device", options, NULL, err);
+	if (!r)
+		r = opt_apply(opts->table, f->vn, &list, err);
+	if (!r)
+		r = dev->model->realize(dev, err);
+	opt_free(&list);
+	if (!r)
+		r = virtio_dev_init(dev,
+				    virtio_bit(VIRTIO_RING_F_EVENT_IDX) |
+					    virtio_bit(VIRTIO_RING_F_INDIRECT_DESC) |
+					    virtio_bit(VIRTIO_F_VERSION_1) |
+					    virtio_bit(VIRTIO_F_ANY_LAYOUT),
+				    err);
+	if (!r)
+		return f;
+	opt_release(opts->table, f->vn);
+	loop_destroy(f->loop);
+	close(f->fake.fd);
+	vdriver_ram_free(&f->mem);
+	free(f->vn);
+	free(f);
+	return NULL;
+}
+
+static inline void vnet_fixture_free(struct vnet_fixture *f)
+{
+	struct virtio_dev *dev = &f->vn->vdev;
+
+	virtio_dev_destroy(dev);
+	dev->model->unrealize(dev);
+	opt_release(device_model_find("virtio-net-pci")->opts[2].table, f->vn);
+	loop_destroy(f->loop);
+	close(f->fake.fd);
+	vdriver_ram_free(&f->mem);
+	free(f->vn);
+	free(f);
+}
+
+static inline void vnet_ring_up(struct vnet_fixture *f, struct vdriver *d, unsigned int index,
+				uint16_t size)
+{
+	struct virtio_queue *queue = &f->vn->vdev.queue[index];
+
+	vdriver_init(d, &f->mem, VNET_RINGS + 0x10000 * index, size);
+	queue->config = (struct virtq_config){
+		.size = size, .desc = d->desc, .avail = d->avail, .used = d->used};
+	virtio_queue_enable(queue);
+}
+
+/* What a driver does up to DRIVER_OK: takes `features` (those that are offered), makes its rings.
+ */
+static inline void vnet_driver_ok(struct vnet_fixture *f, uint64_t features, bool legacy,
+				  uint16_t ring_size)
+{
+	struct virtio_dev *dev = &f->vn->vdev;
+	uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
+
+	virtio_set_dma(dev, true);
+	virtio_set_status(dev, status, legacy);
+	if (!legacy)
+		features |= virtio_bit(VIRTIO_F_VERSION_1);
+	virtio_set_features(dev, features & virtio_features_offered(dev, legacy));
+	if (!legacy)
+		virtio_set_status(dev, status |= VIRTIO_CONFIG_S_FEATURES_OK, legacy);
+	vnet_ring_up(f, &f->rx, VNET_RXQ, ring_size);
+	vnet_ring_up(f, &f->tx, VNET_TXQ, ring_size);
+	if (dev->n_queues > VNET_CTRLQ)
+		vnet_ring_up(f, &f->ctrl, VNET_CTRLQ, 64);
+	virtio_set_status(dev, status | VIRTIO_CONFIG_S_DRIVER_OK, legacy);
+}
+
+/* What the I/O thread does until it would sleep; false when that took more than a million rounds.
+ */
+static inline bool vnet_step(struct vnet_fixture *f)
+{
+	struct virtio_dev *dev = &f->vn->vdev;
+	struct loop_fd *lf = &f->vn->lf;
+	bool work = true;
+
+	for (unsigned int rounds = 0; work; rounds++) {
+		uint32_t ready = 0;
+
+		if (rounds > 1000000)
+			return false;
+		work = false;
+		for (unsigned int i = 0; i < dev->n_queues; i++)
+			if (dev->queue[i].running)
+				work |= dev->queue[i].poller.poll(&dev->queue[i].poller);
+		if (f->fake.in_first != f->fake.in_end)
+			ready |= EPOLLIN;
+		if (!f->fake.full)
+			ready |= EPOLLOUT;
+		ready &= lf->events;
+		if (f->fake.gone)
+			ready |= EPOLLERR;
+		if (lf->loop && lf->events && ready) {
+			lf->ready(lf, ready);
+			work = true;
+		}
+		for (unsigned int i = 0; i < dev->n_queues; i++)
+			if (dev->queue[i].running && virtio_is_latched(dev)) {
+				dev->queue[i].kick.ready(&dev->queue[i].kick, EPOLLIN);
+				work = true;
+			}
+	}
+	return true;
+}
+
+/* Queues a frame for the guest; data must live until it is read. */
+static inline void fake_incoming(struct vnet_fixture *f, const void *data, size_t len)
+{
+	f->fake.incoming[f->fake.in_end++ % 64] = (struct fake_frame){.data = data, .len = len};
+}
+
+#endif

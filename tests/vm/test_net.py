@@ -1,0 +1,266 @@
+"""virtio-net over a TAP, the built-in guest at one end and tools/peer at the other: contents are checked."""
+import contextlib
+
+import pytest
+
+import harness
+
+TRANSPORTS = {"transitional": "", "modern": ",disable-legacy=on", "legacy": ",disable-modern=on"}
+DRIVERS = {"transitional": ("auto",), "modern": ("modern",), "legacy": ("legacy",)}
+WAITS = {"poll": "irq=0", "msix": "irq=1", "intx": "irq=intx"}
+
+
+def nic(options="", tap="t0", number=0):
+    return ("-netdev", f"tap,id=n{number},ifname={tap},script=no,downscript=no",
+            "-device", f"virtio-net-pci,netdev=n{number}{options}")
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request):
+    return request.param
+
+
+@pytest.fixture(params=WAITS)
+def wait(request):
+    return request.param
+
+
+def combined(transport, wait):
+    """The device's options, and the driver's parameters."""
+    options = TRANSPORTS[transport] + (",vectors=0" if wait == "intx" else "")
+    return options, f"transport={DRIVERS[transport][0]} {WAITS[wait]}"
+
+
+def test_send(guest, peer, ns, transport, wait):
+    options, words = combined(transport, wait)
+    sink = peer("sink", "--count", 20000)
+    vm = guest(f"net-tx count=20000 peer=20000 {words}", *nic(options), ns=ns)
+    found = sink.finish()
+    assert (found["frames"], found["bad"], found["foreign"]) == ("20000", "0", "0")
+    assert (int(vm.result("net-tx")["interrupts"]) > 0) == (wait != "poll")
+
+
+def test_receive(guest, peer, ns, transport, wait):
+    options, words = combined(transport, wait)
+    source = peer("source", "--count", 20000)
+    vm = guest(f"net-rx count=20000 peer=20000 size=64 {words}", *nic(options), ns=ns)
+    source.finish()
+    found = vm.result("net-rx")
+    assert (found["frames"], found["lost"], found["bad"]) == ("20000", "0", "0")
+    assert (int(found["interrupts"]) > 0) == (wait != "poll")
+
+
+def test_round_trips(guest, peer, ns, transport, wait):
+    options, words = combined(transport, wait)
+    echo = peer("echo", "--count", 0)
+    vm = guest(f"net-rtt count=1000 peer=20000 {words}", *nic(options), ns=ns)
+    assert echo.finish()["frames"] == vm.result("net-rtt")["round_trips"] == "1000"
+
+
+def test_echo_in_the_guest(guest, peer, ns):
+    ping = peer("ping", "--count", 1000)
+    guest("net-echo peer=20000 irq=1", *nic(), ns=ns)
+    assert ping.finish()["round_trips"] == "1000"
+
+
+@pytest.mark.parametrize("size", [60, 61, 1514, 9000])
+def test_sizes(guest, peer, ns, size):
+    ns.run("ip", "link", "set", "t0", "mtu", "9100")
+    sink = peer("sink", "--count", 2000)
+    guest(f"net-tx count=2000 size={size} peer=20000", *nic(), ns=ns)
+    assert int(sink.finish()["bytes"]) == 2000 * size
+
+
+@pytest.mark.parametrize("size", [60, 1514, 9000])
+@pytest.mark.parametrize("mrg_rxbuf", ["on", "off"])
+def test_receive_sizes(guest, peer, ns, size, mrg_rxbuf):
+    if size > 1514 and mrg_rxbuf == "off":
+        pytest.skip("a frame of 9000 bytes needs mergeable buffers")
+    ns.run("ip", "link", "set", "t0", "mtu", "9100")
+    source = peer("source", "--count", 2000, "--size", size)
+    guest(f"net-rx count=2000 size={size} peer=20000", *nic(f",mrg_rxbuf={mrg_rxbuf}"), ns=ns)
+    source.finish()
+
+
+@pytest.mark.parametrize("device", [",indirect_desc=off", ",event_idx=off", ",event_idx=off,indirect_desc=off",
+                                    ",ioeventfd=off", ",rx_queue_size=64,tx_queue_size=64"])
+def test_ring_features(guest, peer, ns, device):
+    sink = peer("sink", "--count", 5000)
+    guest("net-tx count=5000 peer=20000 irq=1", *nic(device), ns=ns)
+    sink.finish()
+    source = peer("source", "--count", 5000)
+    guest("net-rx count=5000 peer=20000 irq=1", *nic(device), ns=ns)
+    source.finish()
+
+
+def test_checksum_offload_sent(guest, peer, ns):
+    sink = peer("sink", "--count", 2000, "--tcp")
+    guest("net-tx count=2000 size=1000 csum=1 peer=20000", *nic(), ns=ns)
+    assert sink.finish()["csum"] == "2000"
+
+
+def test_segmentation_offload_sent(guest, peer, ns):
+    sink = peer("sink", "--count", 500, "--tcp")
+    guest("net-tx count=500 size=60000 gso=1448 peer=20000", *nic(), ns=ns)
+    found = sink.finish()
+    assert (found["gso"], found["bytes"]) == ("500", str(500 * 60000))
+
+
+@pytest.mark.parametrize("mrg_rxbuf", ["on", "off"])
+def test_segmentation_offload_received(guest, peer, ns, mrg_rxbuf):
+    source = peer("source", "--count", 500, "--gso", 1448, "--size", 30000)
+    vm = guest("net-rx count=500 size=30000 peer=20000 lossy=0", *nic(f",mrg_rxbuf={mrg_rxbuf}"),
+               ns=ns)
+    source.finish()
+    assert vm.result("net-rx")["segmented"] == "500"
+
+
+def test_no_offloads_without_vnet_hdr(start, ns, peer):
+    vm = start(*harness.guest_args("net-tx count=1000 peer=20000"), "-S", "-no-shutdown",
+               "-netdev", "tap,id=n0,ifname=t0,vnet_hdr=off", "-device", "virtio-net-pci,netdev=n0",
+               ns=ns)
+    sink = peer("sink", "--count", 1000)
+    vm.monitor.command("cont")
+    sink.finish()
+    harness.wait_until(lambda: "done passed=1" in vm.output, "the guest's end")
+    checksum_and_segments = 0x1 | 0x2 | 0x7f << 7 | 0x1 << 14
+    text = vm.monitor.command("info network")
+    features = int(text.split("features: ")[1].split()[0], 16)
+    assert not features & checksum_and_segments, text
+
+
+def test_two_nics(guest, ns, peer):
+    """Each on a TAP of its own; the frames of one are not seen by the other."""
+    ns.tap("t1")
+    first = peer("sink", "--count", 3000)
+    second = peer("sink", "--count", 5000, interface="t1")
+    guest("net-tx index=0 count=3000 peer=20000 net-tx index=1 count=5000 peer=20000",
+          *nic(), *nic(tap="t1", number=1), ns=ns)
+    assert first.finish()["frames"] == "3000"
+    assert second.finish()["frames"] == "5000"
+
+
+def test_old_and_short_forms(guest, ns, peer):
+    """-net nic -net tap, and -nic, as scripts have them."""
+    for words in (("-net", "nic,model=virtio,macaddr=00:16:3e:22:22:22", "-net", "tap,ifname=t0,script=no"),
+                  ("-nic", "tap,ifname=t0,script=no,model=virtio-net-pci,mac=00:16:3e:22:22:22")):
+        sink = peer("sink", "--count", 500)
+        guest("net-tx count=500 peer=20000", *words, ns=ns)
+        sink.finish()
+
+
+def test_tap_is_made_and_goes(start, ns):
+    vm = start(*harness.guest_args("hello end=halt"), "-netdev",
+               "tap,id=n0,ifname=made0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0", ns=ns)
+    vm.wait_for("done passed=1")
+    assert "made0" in ns.run("ip", "link")
+    vm.monitor.send("quit")
+    vm.wait(10, 0)
+    assert "made0" not in ns.run("ip", "link")
+
+
+def test_tap_by_file_descriptor(folder, ns, peer):
+    """fd=: the descriptor is the caller's, here a shell that python3 opens it for."""
+    opener = ("import fcntl, os, struct, sys\n"
+              "fd = os.open('/dev/net/tun', os.O_RDWR)\n"
+              "fcntl.ioctl(fd, 0x400454ca, struct.pack('16sH22x', b't0', 0x5002))\n"
+              "os.set_inheritable(fd, True)\n"
+              "os.execv(sys.argv[1], [w.replace('FD', str(fd)) for w in sys.argv[1:]])\n")
+    sink = peer("sink", "--count", 1000)
+    words = [harness.VIREO, "-nodefaults", "-serial", "stdio",
+             *harness.guest_args("net-tx count=1000 peer=20000"),
+             "-netdev", "tap,id=n0,fd=FD", "-device", "virtio-net-pci,netdev=n0"]
+    with harness.Process(["python3", "-c", opener, *words], folder, "fd", ns=ns) as vm:
+        vm.wait(30, 0)
+        sink.finish()
+
+
+def test_scripts(guest, ns, folder):
+    log = folder / "log"
+    script = folder / "script"
+    script.write_text(f"#!/bin/sh\necho $0 $1 >> {log}\nip link set $1 up\n")
+    script.chmod(0o755)
+    down = folder / "down"
+    down.write_text(f"#!/bin/sh\necho $0 $1 >> {log}\n")
+    down.chmod(0o755)
+    guest("hello", "-netdev", f"tap,id=n0,ifname=made0,script={script},downscript={down}",
+          "-device", "virtio-net-pci,netdev=n0", ns=ns)
+    assert log.read_text().splitlines() == [f"{script} made0", f"{down} made0"]
+
+
+def test_bridge(start, ns):
+    ns.shell("ip link add br0 type bridge; ip link set br0 up")
+    vm = start(*harness.guest_args("hello end=halt"), "-netdev", "tap,id=n0,ifname=made0,br=br0",
+               "-device", "virtio-net-pci,netdev=n0", ns=ns)
+    vm.wait_for("done passed=1")
+    assert "master br0" in ns.run("ip", "link", "show", "made0")
+
+
+@contextlib.contextmanager
+def sending(start, ns):
+    """A VM that sends without an end, and looks at a second TAP's frames afterwards."""
+    ns.tap("t1")
+    vm = start(*harness.guest_args("net-tx index=0 count=1000000000 size=200"), "-no-shutdown",
+               *nic(), *nic(tap="t1", number=1), ns=ns)
+    harness.wait_until(lambda: sent(vm) > 1000, "frames that are sent", 20)
+    yield vm
+    before = sent(vm)
+    harness.wait_until(lambda: sent(vm) > before + 1000, "frames that are sent again", 20)
+    assert vm.monitor.status() == "running"
+
+
+def sent(vm):
+    """Chains that the first NIC's send queue took."""
+    for name, counters in vm.monitor.counters().items():
+        if name.startswith("virtio-net-pci.0"):
+            return counters["queue 1"]["chains"]
+    raise vm.failure("no counters of virtio-net-pci.0")
+
+
+def dropped(vm, counter="tx-dropped-down"):
+    return vm.monitor.counters()["n0"]["queue 0"][counter]
+
+
+def test_tap_down_while_running(start, ns):
+    with sending(start, ns) as vm:
+        ns.run("ip", "link", "set", "t0", "down")
+        harness.wait_until(lambda: dropped(vm) > 100, "frames dropped, and counted")
+        ns.run("ip", "link", "set", "t0", "up")
+        harness.wait_until(lambda: vm.monitor.counters()["n0"]["queue 0"]["tx-packets"],
+                           "frames that go out")
+
+
+def test_tap_deleted_while_running(start, ns):
+    with sending(start, ns) as vm:
+        ns.run("ip", "link", "delete", "t0")
+        harness.wait_until(lambda: dropped(vm) > 100, "frames dropped, and counted")
+
+
+def test_link_off_while_running(start, ns):
+    with sending(start, ns) as vm:
+        assert vm.monitor.command("set_link n0 off") == ""
+        harness.wait_until(lambda: harness.total(vm.monitor.counters(), "tx-no-cable") > 100 or
+                           dropped(vm) > 100, "frames dropped, and counted")
+        assert "link: off" in vm.monitor.command("info network")
+        assert vm.monitor.command("set_link virtio-net-pci.0 on") == ""
+        assert "link: off" not in vm.monitor.command("info network")
+
+
+def test_stop_and_cont_while_running(start, ns):
+    with sending(start, ns) as vm:
+        for _ in range(10):
+            vm.monitor.command("stop")
+            assert vm.monitor.status() == "paused"
+            vm.monitor.command("cont")
+        vm.monitor.command("stop")
+        first = sent(vm)
+        harness.wait_until(lambda: sent(vm) == first, "the queue's end")
+        vm.monitor.command("cont")
+
+
+def test_reset_while_running(start, ns):
+    """The reset button under full traffic."""
+    with sending(start, ns) as vm:
+        for n in range(2, 6):
+            vm.monitor.command("system_reset")
+            harness.wait_until(lambda n=n: vm.output.count("vireo-guest: ready") == n, f"boot {n}", 20)
