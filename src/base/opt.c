@@ -103,7 +103,7 @@ int opt_parse(struct opt_list *list, const char *option, const char *text, const
 	int ret = 0;
 
 	memset(list, 0, sizeof(*list));
-	if (asprintf(&list->text, "%s %s", option, text) < 0) {
+	if (asprintf(&list->text, "%s%s%s", option, *text ? " " : "", text) < 0) {
 		list->text = NULL;
 		ret = -ENOMEM;
 	}

@@ -430,30 +430,33 @@ static void leave(struct bus *bus, unsigned int reader)
 	__atomic_store_n(&bus->reader[reader].epoch, 0, __ATOMIC_RELEASE);
 }
 
+/* The region at addr and how many of the `left` bytes from there on it answers; where there is none, one byte. */
+static struct bus_region *claim(const struct table *t, uint64_t addr, unsigned int left,
+				uint64_t *offset, unsigned int *n)
+{
+	uint64_t base = 0, last = 0;
+	struct bus_region *r = find(t, addr, &base, &last);
+
+	*offset = addr - base;
+	*n = !r ? 1 : last - addr >= left - 1 ? left : (unsigned int)(last - addr) + 1;
+	return r;
+}
+
 uint64_t bus_read(struct bus *bus, unsigned int reader, enum bus_space space, uint64_t addr,
 		  unsigned int size)
 {
 	const struct table *t = enter(bus, reader, space);
-	uint64_t base = 0, last = 0, value = 0, all = UINT64_MAX >> (64 - 8 * size);
-	struct bus_region *r = find(t, addr, &base, &last);
+	uint64_t value = 0, offset;
+	unsigned int n;
 
 	counter_add_shared(&bus->counters.reads[space], 1);
-	if (r && last - addr >= size - 1) {
-		value = region_read(r, addr - base, size) & all;
-	} else if (!r && size == 1) {
-		counter_add_shared(&bus->counters.unclaimed[space], 1);
-		value = all;
-	} else { /* across an edge, or nothing at its first byte: byte by byte */
-		for (unsigned int i = 0; i < size; i++) {
-			uint64_t byte = 0xff;
+	for (unsigned int i = 0; i < size; i += n) {
+		struct bus_region *r = claim(t, addr + i, size - i, &offset, &n);
+		uint64_t part = r ? region_read(r, offset, n) : 0xff;
 
-			r = find(t, addr + i, &base, &last);
-			if (r)
-				byte = region_read(r, addr + i - base, 1) & 0xff;
-			else
-				counter_add_shared(&bus->counters.unclaimed[space], i == 0);
-			value |= byte << 8 * i;
-		}
+		if (!r && !i)
+			counter_add_shared(&bus->counters.unclaimed[space], 1);
+		value |= (part & UINT64_MAX >> (64 - 8 * n)) << 8 * i;
 	}
 	leave(bus, reader);
 	return value;
@@ -463,19 +466,17 @@ void bus_write(struct bus *bus, unsigned int reader, enum bus_space space, uint6
 	       unsigned int size, uint64_t value)
 {
 	const struct table *t = enter(bus, reader, space);
-	uint64_t base = 0, last = 0;
-	struct bus_region *r = find(t, addr, &base, &last);
+	uint64_t offset;
+	unsigned int n;
 
 	counter_add_shared(&bus->counters.writes[space], 1);
-	if (r && last - addr >= size - 1) {
-		region_write(r, addr - base, size, value);
-	} else {
-		counter_add_shared(&bus->counters.unclaimed[space], !r);
-		for (unsigned int i = 0; i < size; i++) {
-			r = find(t, addr + i, &base, &last);
-			if (r)
-				region_write(r, addr + i - base, 1, value >> 8 * i & 0xff);
-		}
+	for (unsigned int i = 0; i < size; i += n) {
+		struct bus_region *r = claim(t, addr + i, size - i, &offset, &n);
+
+		if (r)
+			region_write(r, offset, n, value >> 8 * i);
+		else if (!i)
+			counter_add_shared(&bus->counters.unclaimed[space], 1);
 	}
 	leave(bus, reader);
 }

@@ -97,6 +97,15 @@ int cmdline_options(struct opt_list *list, const char *option, const char *text,
 	return opt_parse(list, option, text, implied, err);
 }
 
+bool cmdline_asks_help(struct cmdline *cl, const char *text, void (*list)(FILE *out))
+{
+	if (strcmp(text, "help") && strcmp(text, "?"))
+		return false;
+	list(stdout);
+	cl->done = true;
+	return true;
+}
+
 char *cmdline_take(struct opt_list *list, const char *key)
 {
 	const char *value = opt_take(list, key);
@@ -126,7 +135,15 @@ void cmdline_drop_taken(struct opt_list *list)
 
 void cmdline_make_id(struct cmdline *cl, const char *prefix, char *id, size_t size)
 {
-	snprintf(id, size, "%s%u", prefix, cl->n_made_up++);
+	const struct config_item *item;
+	unsigned int n = 0;
+
+	do {
+		snprintf(id, size, "%s%u", prefix, n++);
+		TAILQ_FOREACH (item, &cl->vm.items, link)
+			if (item->id && !strcmp(item->id, id))
+				break;
+	} while (item);
 }
 
 int cmdline_refuse(struct err *err, const char *option, const char *text, const char *why)
@@ -142,11 +159,8 @@ static int take_device(struct cmdline *cl, const char *text, struct err *err)
 	char *driver = NULL, *id = NULL;
 	int rc;
 
-	if (!strcmp(text, "help") || !strcmp(text, "?")) {
-		names_list_devices(stdout);
-		cl->done = true;
+	if (cmdline_asks_help(cl, text, names_list_devices))
 		return 0;
-	}
 	rc = cmdline_options(&list, "-device", text, "driver", err);
 	if (rc < 0)
 		return rc;
@@ -172,8 +186,11 @@ static int take_object(struct cmdline *cl, const char *text, struct err *err)
 {
 	struct opt_list list = {0};
 	char *type, *id;
-	int rc = cmdline_options(&list, "-object", text, "qom-type", err);
+	int rc;
 
+	if (cmdline_asks_help(cl, text, names_list_objects))
+		return 0;
+	rc = cmdline_options(&list, "-object", text, "qom-type", err);
 	if (rc < 0)
 		return rc;
 	type = cmdline_take(&list, "qom-type");
@@ -282,7 +299,8 @@ static const struct option options[] = {
 	{"smp", "N[,sockets=,cores=,threads=]", "processors (default: 1)", cmdline_smp},
 	{"cpu", "host|max[,+FEATURE,-FEATURE]",
 	 "what the guest sees of the host's processor (default: host)", cmdline_cpu},
-	{"mem-path", "PATH", "RAM in a file of this folder (hugetlbfs, say)", cmdline_mem_path},
+	{"mem-path", "PATH", "RAM in this file, or in a file of this folder (hugetlbfs, say)",
+	 cmdline_mem_path},
 	{"mem-prealloc", NULL, "take all RAM from the host at start", cmdline_mem_prealloc},
 	{NULL, NULL, "Network"},
 	{"netdev", "TYPE,id=ID[,...]", "a way out of the host (-netdev help)", cmdline_netdev},

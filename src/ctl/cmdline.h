@@ -5,6 +5,7 @@
 #define VIREO_CTL_CMDLINE_H
 
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "base/err.h"
 #include "machine/config.h"
@@ -21,7 +22,7 @@ struct cmdline {
 
 	/* Used while parsing. */
 	bool nographic, display_none, nodefaults, has_serial, has_monitor;
-	unsigned int n_serial, n_made_up;
+	unsigned int n_serial;
 	const char *stdio_user;	       /* the option that has stdio */
 	TAILQ_HEAD(, legacy_net) nets; /* -net nic and -net tap, until they are paired */
 };
@@ -36,13 +37,15 @@ void cmdline_free(struct cmdline *cl);
  * booleans on and off. */
 int cmdline_options(struct opt_list *list, const char *option, const char *text,
 		    const char *implied, struct err *err);
+/* Is text "help" or "?"? Then `list` prints what there is, and nothing is run. */
+bool cmdline_asks_help(struct cmdline *cl, const char *text, void (*list)(FILE *out));
 /* Takes `key` out of the list (marks it used) as a copy; NULL when absent. */
 char *cmdline_take(struct opt_list *list, const char *key);
 /* Fails when list has pairs that nobody took. */
 int cmdline_all_taken(const struct opt_list *list, struct err *err);
 /* Drops the pairs that were taken, so that the rest can be given to its owner. */
 void cmdline_drop_taken(struct opt_list *list);
-/* A fresh id "prefixN". */
+/* An id "prefixN" that no item has yet: tap0, serial1. */
 void cmdline_make_id(struct cmdline *cl, const char *prefix, char *id, size_t size);
 
 /* field = a copy of text. 0 or -ENOMEM. */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "ctl/cmdline.h"
+#include "machine/names.h"
 
 struct cache_mode {
 	const char *name;
@@ -181,8 +182,11 @@ int cmdline_blockdev(struct cmdline *cl, const char *text, struct err *err)
 {
 	struct opt_list list = {0};
 	char *id, *file;
-	int rc = cmdline_options(&list, "-blockdev", text, "driver", err);
+	int rc;
 
+	if (cmdline_asks_help(cl, text, names_list_blockdevs))
+		return 0;
+	rc = cmdline_options(&list, "-blockdev", text, "driver", err);
 	if (rc < 0)
 		return rc;
 	id = cmdline_take(&list, "node-name");

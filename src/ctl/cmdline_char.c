@@ -7,6 +7,7 @@
 
 #include "char/char.h"
 #include "ctl/cmdline.h"
+#include "machine/names.h"
 
 /* Adds a chardev item; the list must have backend= and id= in it. */
 static int add_chardev(struct cmdline *cl, const char *option, struct opt_list *list,
@@ -32,8 +33,11 @@ static int add_chardev(struct cmdline *cl, const char *option, struct opt_list *
 int cmdline_chardev(struct cmdline *cl, const char *text, struct err *err)
 {
 	struct opt_list list = {0};
-	int rc = cmdline_options(&list, "-chardev", text, "backend", err);
+	int rc;
 
+	if (cmdline_asks_help(cl, text, names_list_chardevs))
+		return 0;
+	rc = cmdline_options(&list, "-chardev", text, "backend", err);
 	if (rc == 0)
 		rc = add_chardev(cl, "-chardev", &list, err);
 	opt_free(&list);

@@ -21,16 +21,12 @@ struct legacy_net {
 	TAILQ_ENTRY(legacy_net) link;
 };
 
-static bool is_help(const char *text)
+/* model=? */
+static bool asks_for_nics(struct cmdline *cl, const struct opt_list *list)
 {
-	return !strcmp(text, "help") || !strcmp(text, "?");
-}
+	const char *model = opt_get(list, "model");
 
-static bool asks_help(const struct opt_list *list, const char *key)
-{
-	const char *v = opt_get(list, key);
-
-	return v && is_help(v);
+	return model && cmdline_asks_help(cl, model, names_list_nics);
 }
 
 /* Adds the NIC that `list` describes in -net nic's or -nic's words; netdev NULL: none yet. */
@@ -69,11 +65,8 @@ int cmdline_netdev(struct cmdline *cl, const char *text, struct err *err)
 	char *type, *id;
 	int rc;
 
-	if (is_help(text)) {
-		names_list_netdevs(stdout);
-		cl->done = true;
+	if (cmdline_asks_help(cl, text, names_list_netdevs))
 		return 0;
-	}
 	rc = cmdline_options(&list, "-netdev", text, "type", err);
 	if (rc < 0)
 		return rc;
@@ -100,9 +93,7 @@ int cmdline_nic(struct cmdline *cl, const char *text, struct err *err)
 
 	if (rc < 0)
 		return rc;
-	if (asks_help(&list, "model")) {
-		names_list_nics(stdout);
-		cl->done = true;
+	if (asks_for_nics(cl, &list)) {
 		opt_free(&list);
 		return 0;
 	}
@@ -177,11 +168,7 @@ int cmdline_net(struct cmdline *cl, const char *text, struct err *err)
 	if (rc < 0)
 		return rc;
 	type = cmdline_take(&list, "type");
-	if (asks_help(&list, "model")) {
-		names_list_nics(stdout);
-		cl->done = true;
-	}
-	if (!type || cl->done || !strcmp(type, "none")) {
+	if (!type || asks_for_nics(cl, &list) || !strcmp(type, "none")) {
 		rc = type ? 0 : err_set(err, -EINVAL, "-net %s: needs a type (nic, tap)", text);
 		goto out;
 	}

@@ -211,5 +211,6 @@ static const struct virtio_model virtio_rng = {
 	.counters = rng_counters,
 };
 
-VIRTIO_PCI_MODEL(virtio_rng, "virtio-rng-pci", NULL, "random bytes from the host (virtio-rng)",
+static const char *const vrng_aliases[] = {"virtio-rng", NULL};
+VIRTIO_PCI_MODEL(virtio_rng, "virtio-rng-pci", vrng_aliases, "random bytes from the host",
 		 struct virtio_rng, rng_opts, NULL);

@@ -431,7 +431,11 @@ static int plug_item(struct machine *m, struct config_item *item, struct err *er
 	if (item->id && id_taken(m, item->id))
 		return err_set(err, -EEXIST, "%s: the id '%s' is taken already", item->list.text,
 			       item->id);
-	return plug(m, model, item->id, &item->list, false, err) ? 0 : err->code;
+	if (plug(m, model, item->id, &item->list, false, err))
+		return 0;
+	if (strncmp(err->msg, item->list.text, strlen(item->list.text)))
+		err_prefix(err, "%s", item->list.text);
+	return err->code;
 }
 
 static void mux_quit(void *opaque)
@@ -681,16 +685,10 @@ void machine_each_counter(struct machine *m, counter_visit *visit, void *opaque)
 		if (p->dev->model->counters)
 			p->dev->model->counters(p->dev, visit, opaque);
 	TAILQ_FOREACH (e, &m->pool.entries, link) {
-		struct net_backend *net = e->object;
-
 		if (e->kind == POOL_CHAR)
 			visit(opaque, e->id, NULL, char_counter_table, char_counters(e->object));
-		if (e->kind != POOL_NET)
-			continue;
-		for (unsigned int i = 0; i < net->n_queues; i++) {
-			snprintf(part, sizeof(part), "queue %u", i);
-			visit(opaque, net->id, part, net_counter_table, &net->queue[i]->counters);
-		}
+		else if (e->kind == POOL_NET)
+			net_counters_each(e->object, visit, opaque);
 	}
 }
 
@@ -700,7 +698,7 @@ int machine_set_link(struct machine *m, const char *name, bool up)
 	struct plugged *p;
 
 	TAILQ_FOREACH (p, &m->devices, link) {
-		if (!p->dev->model->set_link)
+		if (!p->dev->model->nic)
 			continue;
 		if (!strcmp(p->dev->id, name) || (net && net->user == p->dev)) {
 			p->dev->model->set_link(p->dev, up);
@@ -709,7 +707,7 @@ int machine_set_link(struct machine *m, const char *name, bool up)
 	}
 	if (!net)
 		return -ENOENT;
-	__atomic_store_n(&((struct net_backend *)net->object)->link_down, !up, __ATOMIC_RELAXED);
+	net_set_link(net->object, up);
 	return 0;
 }
 

@@ -8,6 +8,8 @@
 
 #include "blk/blk.h"
 #include "bus/device.h"
+#include "char/char.h"
+#include "machine/pool.h"
 #include "net/net.h"
 
 static bool print_device(const struct device_model *model, void *opaque)
@@ -97,4 +99,14 @@ void names_list_netdevs(FILE *out)
 void names_list_blockdevs(FILE *out)
 {
 	blk_help(out);
+}
+
+void names_list_chardevs(FILE *out)
+{
+	char_help(out);
+}
+
+void names_list_objects(FILE *out)
+{
+	pool_object_help(out);
 }

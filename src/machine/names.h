@@ -17,5 +17,7 @@ void names_list_nics(FILE *out);
 const char *names_nic_model(const char *name);
 void names_list_netdevs(FILE *out);
 void names_list_blockdevs(FILE *out);
+void names_list_chardevs(FILE *out);
+void names_list_objects(FILE *out);
 
 #endif

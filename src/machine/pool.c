@@ -242,6 +242,14 @@ int pool_open(struct pool *pool, struct config_item *item, struct err *err)
 	return pool_add(pool, kind, item->id, object);
 }
 
+void pool_object_help(FILE *out)
+{
+	fprintf(out, "-object iothread,id=ID: an I/O thread that several devices may share\n");
+	opt_help(out, thread_opts);
+	fprintf(out, "-object rng-random,id=ID: the host's random numbers, for virtio-rng\n");
+	opt_help(out, rng_opts);
+}
+
 struct loop *pool_thread_get(struct pool *pool, const char *id, const char *name, struct err *err)
 {
 	struct pool_entry *e;

@@ -5,6 +5,7 @@
 #define VIREO_MACHINE_POOL_H
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/queue.h>
 
 #include "base/err.h"
@@ -41,6 +42,8 @@ struct pool_entry *pool_find(struct pool *pool, enum pool_kind kind, const char 
 void *pool_claim(struct pool *pool, enum pool_kind kind, const char *id, struct device *user,
 		 struct err *err);
 void pool_release(struct pool *pool, void *object);
+
+void pool_object_help(FILE *out); /* -object help */
 
 /* struct platform's io_thread_get and _put. */
 struct loop *pool_thread_get(struct pool *pool, const char *id, const char *name, struct err *err);

@@ -23,11 +23,9 @@ json_t *query_status(struct machine *machine)
 
 static json_t *describe_net(struct net_backend *net)
 {
-	json_t *o = json_pack("{s:s, s:s, s:b}", "id", net->id, "type", net->ops->name, "link",
-			      !__atomic_load_n(&net->link_down, __ATOMIC_RELAXED));
+	json_t *o = json_object();
 
-	if (o && net->ops->info)
-		net->ops->info(net, o);
+	net_info(net, o);
 	return o;
 }
 
@@ -55,7 +53,7 @@ static void add_nic(struct device *dev, void *opaque)
 	struct net_query q = {.dev = dev};
 	json_t *o;
 
-	if (!dev->model->netdev)
+	if (!dev->model->nic)
 		return;
 	machine_each_net(l->machine, match_net, &q);
 	o = json_pack("{s:s, s:s}", "id", dev->id, "model", dev->model->name);
