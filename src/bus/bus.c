@@ -21,6 +21,9 @@
 
 struct interval {
 	uint64_t base, last; /* inclusive: the end of the MMIO space doesn't fit in 64 bits */
+	/* Where the region began when the table was built: another vCPU may be moving it, and its
+	 * handlers must never see an offset that isn't in it. */
+	uint64_t region_base;
 	struct bus_region *region;
 };
 
@@ -167,7 +170,7 @@ static struct table *table_build(struct bus *bus, enum bus_space space)
 		if (prev && prev->region == r && prev->last + 1 == edge[i])
 			prev->last = last;
 		else
-			t->at[t->n++] = (struct interval){edge[i], last, r};
+			t->at[t->n++] = (struct interval){edge[i], last, r->base, r};
 	}
 	free(edge);
 	return t;
@@ -348,7 +351,7 @@ static struct bus_region *find(const struct table *t, uint64_t addr, uint64_t *b
 	if (low == t->n || addr < t->at[low].base)
 		return NULL;
 	*last = t->at[low].last;
-	*base = t->at[low].region ? t->at[low].region->base : 0;
+	*base = t->at[low].region_base;
 	return __atomic_load_n(&t->at[low].region, __ATOMIC_RELAXED);
 }
 

@@ -58,6 +58,7 @@ struct pci_device {
 			   */
 	bool bus_master; /* command register bit 2: DMA is allowed. Read by I/O threads (relaxed) */
 	struct msix *msix;   /* NULL: none */
+	struct msi *msi;     /* NULL: none */
 	uint32_t rom_window; /* set by realize(): wants a ROM BAR of so many bytes even without
 				romfile (reads as ones) */
 	uint8_t *rom;	     /* contents of the expansion ROM, bar[6].size bytes; NULL: all ones */

@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bus/msi.h"
 #include "bus/msix.h"
 #include "bus/pci.h"
 #include "bus/pci_internal.h"
@@ -370,6 +371,8 @@ static void command_changed(struct pci_device *pci)
 	__atomic_store_n(&pci->bus_master, master, __ATOMIC_RELAXED);
 	if (pci->msix)
 		msix_update(pci);
+	if (pci->msi)
+		msi_update(pci);
 	if (pci->bus_master_changed)
 		pci->bus_master_changed(pci, master);
 }
@@ -378,6 +381,8 @@ uint32_t pci_device_config_read(struct pci_device *pci, unsigned int offset, uns
 {
 	uint32_t value = 0;
 
+	if (pci->msi)
+		msi_config_read(pci);
 	if (pci->config_read)
 		pci->config_read(pci, offset, size);
 	for (unsigned int i = 0; i < size; i++) {
@@ -408,6 +413,8 @@ void pci_device_config_write(struct pci_device *pci, unsigned int offset, unsign
 		command_changed(pci);
 	if (pci->msix)
 		msix_config_written(pci, offset, size);
+	if (pci->msi)
+		msi_config_written(pci, offset, size);
 	if (pci->config_written)
 		pci->config_written(pci, offset, size);
 }
@@ -425,4 +432,6 @@ void pci_device_reset(struct pci_device *pci)
 	command_changed(pci);
 	if (pci->msix)
 		msix_reset(pci);
+	if (pci->msi)
+		msi_reset(pci);
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bus/msi.h"
 #include "bus/msix.h"
 #include "fake_platform.h"
 #include "input.h"
@@ -74,6 +75,7 @@ static int realize(struct device *dev, struct err *err)
 	r = msix_init(pci, 4, VECTORS, 0, 0x800, err);
 	c->bell = (struct bus_doorbell){.offset = 4, .size = 2, .fd = r ? -1 : msix_fd(pci, 0)};
 	check(!bus_doorbell_add(&pci->bar[1].region, &c->bell));
+	check(!msi_init(pci, 4, true, err));
 	return r;
 }
 
@@ -81,6 +83,7 @@ static void unrealize(struct device *dev)
 {
 	bus_doorbell_del(&pci_of(dev)->bar[1].region, &((struct card *)dev)->bell);
 	msix_destroy(pci_of(dev));
+	msi_destroy(pci_of(dev));
 }
 
 static const struct pci_identity identity = {
@@ -147,6 +150,7 @@ static void operation(struct fake_platform *fp, struct input *in, struct device 
 		break;
 	case 6:
 		msix_notify(pci_of(card), where >> 1);
+		msi_notify(pci_of(card), where >> 1);
 		pci_intx_set(pci_of(card), bytes == 1);
 		break;
 	default:
@@ -183,7 +187,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		operation(&fp, &in, cards);
 
 	device_destroy(cards[0]);
-	check(fake_vm_irqfds(fp.p.vm) <= VECTORS);
+	check(fake_vm_irqfds(fp.p.vm) <= VECTORS + 4);
 	device_destroy(cards[1]);
 	check(!fake_vm_irqfds(fp.p.vm) && !fake_vm_routes(fp.p.vm) && !fake_vm_doorbells(fp.p.vm));
 	for (unsigned int i = n; i-- > 0;)

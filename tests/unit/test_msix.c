@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bus/msi.h"
 #include "bus/msix.h"
 #include "fake_platform.h"
 
@@ -28,12 +29,14 @@ static struct vm *vm;
 static int toy_realize(struct device *dev, struct err *err)
 {
 	assert_int_equal(pci_bar_add_space(pci_of(dev), 1, PCI_BAR_MEM32, false, 0x1000), 0);
-	return msix_init(pci_of(dev), 1, VECTORS, 0, 0x800, err);
+	assert_int_equal(msix_init(pci_of(dev), 1, VECTORS, 0, 0x800, err), 0);
+	return msi_init(pci_of(dev), 4, true, err);
 }
 
 static void toy_unrealize(struct device *dev)
 {
 	msix_destroy(pci_of(dev));
+	msi_destroy(pci_of(dev));
 }
 
 static const struct pci_identity toy_identity = {.vendor = 0x1234, .device = 1, .class = 0x020000};
@@ -242,6 +245,56 @@ static void test_bad_init(void **state)
 	pci->msix = m;
 }
 
+/* ---- MSI ---- */
+
+#define MSI 0x4c
+
+static void msi_set(unsigned int offset, unsigned int size, uint32_t value)
+{
+	fp_config_write(&fp, 2, 0, MSI + offset, size, value);
+}
+
+static void test_msi(void **state)
+{
+	assert_int_equal(fp_config_read(&fp, 2, 0, MSI, 4), 0x01844005);
+	msi_set(0x4, 4, 0xfee00003);
+	msi_set(0x8, 4, 1);
+	msi_set(0xc, 2, 0x4043);
+	assert_int_equal(fp_config_read(&fp, 2, 0, MSI + 4, 4), 0xfee00000);
+	/* two of four */
+	msi_set(0x2, 2, 0x11);
+	assert_true(msi_enabled(pci));
+	assert_int_equal(msi_allocated(pci), 2);
+	assert_int_equal(fake_vm_routes(vm), 2);
+	msi_notify(pci, 0);
+	msi_notify(pci, 1);
+	msi_notify(pci, 2);
+	msi_notify(pci, 4);
+	assert_int_equal(fake_vm_messages(vm), 2);
+	assert_int_equal(fake_vm_message(vm, 0).data, 0x4042);
+	assert_int_equal(fake_vm_message(vm, 1).data, 0x4043);
+	assert_true(fake_vm_message(vm, 1).address == UINT64_C(0x1fee00000));
+	/* masked: pending, then delivered */
+	msi_set(0x10, 4, 0xffffffff);
+	assert_int_equal(fp_config_read(&fp, 2, 0, MSI + 0x10, 4), 0xf);
+	msi_notify(pci, 1);
+	assert_int_equal(fake_vm_messages(vm), 2);
+	assert_int_equal(fp_config_read(&fp, 2, 0, MSI + 0x14, 4), 0x6);
+	msi_set(0x10, 1, 0);
+	assert_int_equal(fake_vm_messages(vm), 3);
+	/* more than it has: all four */
+	msi_set(0x2, 2, 0x71);
+	assert_int_equal(msi_allocated(pci), 4);
+	fp_config_write(&fp, 2, 0, 0x04, 2, 2);
+	assert_int_equal(fake_vm_irqfds(vm), 0);
+	msi_set(0x2, 2, 0);
+	assert_int_equal(fake_vm_routes(vm), 0);
+	assert_int_equal(msi_fd(pci, 4), -1);
+	device_reset(&pci->dev);
+	assert_int_equal(fp_config_read(&fp, 2, 0, MSI + 0x4, 4), 0);
+	assert_int_equal(fp_config_read(&fp, 2, 0, MSI + 0x14, 4), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -254,6 +307,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_garbage, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_init, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_msi, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
