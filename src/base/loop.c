@@ -4,7 +4,7 @@
  * Who may touch what. Everything in struct loop belongs to the thread that *owns* the loop: the one
  * in loop_run(), or, while it doesn't run, a thread inside loop_call(). Other threads reach only
  * the queue of calls (under `lock`), the atomics, and the eventfd. The owners of loop_fd,
- * loop_timer and loop_poller keep those structs; a post is allocated here, a call lives on its
+ * loop_timer and loop_poller keep those structs; a post is allocated in loop_call.c, a call lives on its
  * caller's stack.
  *
  * Going to sleep without losing a wake-up. Two kinds of work arrive while the loop makes up its
@@ -31,7 +31,6 @@
 #include <errno.h>
 #include <immintrin.h>
 #include <limits.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,65 +39,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/counter.h"
-#include "base/loop.h"
+#include "base/loop_impl.h"
 
-#define BATCH 64 /* events taken by one epoll_wait */
-
-/* The polling window's first step up from 0; it doubles from there. Below it there is no window. */
-#define WINDOW_STEP_NS 4000u
 /* While there is work the descriptors are looked at this often, so that no poller starves them; and
  * while spinning in vain this often, because a kick or a frame arrives there. */
 #define LOOK_BUSY_NS 20000u
 #define LOOK_IDLE_NS 1000u
-
-struct loop_job {
-	void (*fn)(void *arg);
-	void *arg;
-	enum {
-		JOB_NEW,
-		JOB_QUEUED,
-		JOB_TAKEN,
-		JOB_DONE
-	} state;
-	bool is_call; /* lives on the caller's stack, which waits; else allocated */
-	STAILQ_ENTRY(loop_job) link;
-};
-STAILQ_HEAD(job_list, loop_job);
-
-struct loop {
-	char name[16];
-	int epoll_fd;
-	int wake_fd;
-	bool has_pwait2; /* time-outs in ns */
-	pthread_t thread;
-	bool started;
-
-	/* Any thread. */
-	pthread_mutex_t lock;
-	pthread_cond_t changed; /* a call has returned, or the loop has another owner */
-	struct job_list jobs;	/* lock */
-	bool running;		/* lock: loop_run() owns it */
-	pthread_t owner;	/* atomic, written under lock; 0 = nobody */
-	bool pending;		/* atomic: jobs isn't empty */
-	bool sleeping;		/* atomic: about to be, or in, epoll_wait */
-	bool quit;		/* atomic */
-	uint64_t poll_max_ns;	/* atomic */
-	struct counter wakeups, polls, poll_hits, poll_ns;
-
-	/* The owner's. */
-	TAILQ_HEAD(loop_timers, loop_timer) timers; /* by deadline */
-	TAILQ_HEAD(, loop_poller) pollers;
-	bool in_timers;			 /* handlers of timers are being run */
-	struct loop_poller *next_poller; /* of the walk that is under way */
-	struct epoll_event batch[BATCH]; /* entries of removed fds become NULL */
-	int batch_n;
-	uint64_t now;	    /* end of the last round */
-	uint64_t last_work; /* when work was found last */
-	uint64_t last_look; /* when the descriptors were looked at last */
-	uint64_t window;    /* how long to spin after the last work */
-	bool slept;	    /* since the last work */
-};
 
 uint64_t loop_now_ns(void)
 {
@@ -143,7 +89,7 @@ int loop_create(struct loop **out, const char *name, uint64_t poll_max_ns, struc
 		goto fail;
 	}
 	/* Since Linux 5.11; without it, time-outs are rounded up to milliseconds. */
-	loop->has_pwait2 = epoll_pwait2(loop->epoll_fd, loop->batch, BATCH, &zero, NULL) >= 0;
+	loop->has_pwait2 = epoll_pwait2(loop->epoll_fd, loop->batch, LOOP_BATCH, &zero, NULL) >= 0;
 	*out = loop;
 	return 0;
 fail:
@@ -181,20 +127,29 @@ int loop_start(struct loop *loop, struct err *err)
 	sigset_t all, old;
 	int ret;
 
+	/* From now on calls wait for the thread, even before it has begun. */
+	pthread_mutex_lock(&loop->lock);
+	loop->running = true;
+	pthread_mutex_unlock(&loop->lock);
 	/* Signals are for the thread that expects them, never for an I/O thread. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	ret = pthread_create(&loop->thread, NULL, loop_thread, loop);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (ret)
+	if (ret) {
+		pthread_mutex_lock(&loop->lock);
+		loop->running = false;
+		pthread_cond_broadcast(&loop->changed);
+		pthread_mutex_unlock(&loop->lock);
 		return err_set(err, -ret, "event loop %s: can't start a thread: %s", loop->name,
 			       strerror(ret));
+	}
 	pthread_setname_np(loop->thread, loop->name);
 	loop->started = true;
 	return 0;
 }
 
-static void loop_wake(struct loop *loop)
+void loop_wake(struct loop *loop)
 {
 	uint64_t one = 1;
 
@@ -322,11 +277,12 @@ static int fds_wait(struct loop *loop, int64_t timeout_ns)
 	if (loop->has_pwait2 && timeout_ns > 0) {
 		struct timespec ts = {timeout_ns / 1000000000, timeout_ns % 1000000000};
 
-		n = epoll_pwait2(loop->epoll_fd, loop->batch, BATCH, &ts, NULL);
+		n = epoll_pwait2(loop->epoll_fd, loop->batch, LOOP_BATCH, &ts, NULL);
 	} else {
 		int64_t ms = timeout_ns < 0 ? -1 : (timeout_ns + 999999) / 1000000;
 
-		n = epoll_wait(loop->epoll_fd, loop->batch, BATCH, ms > INT_MAX ? INT_MAX : ms);
+		n = epoll_wait(loop->epoll_fd, loop->batch, LOOP_BATCH,
+			       ms > INT_MAX ? INT_MAX : ms);
 	}
 	if (n < 0)
 		n = 0; /* EINTR: the round begins again */
@@ -397,189 +353,7 @@ static void timers_run(struct loop *loop)
 	loop->in_timers = false;
 }
 
-/* ---- pollers ---- */
-
-void loop_poller_add(struct loop *loop, struct loop_poller *p)
-{
-	TAILQ_INSERT_TAIL(&loop->pollers, p, link);
-}
-
-void loop_poller_del(struct loop *loop, struct loop_poller *p)
-{
-	if (loop->next_poller == p)
-		loop->next_poller = TAILQ_NEXT(p, link);
-	TAILQ_REMOVE(&loop->pollers, p, link);
-}
-
-/* Walks the pollers, of which any may be removed on the way. */
-static struct loop_poller *poller_first(struct loop *loop)
-{
-	struct loop_poller *p = TAILQ_FIRST(&loop->pollers);
-
-	loop->next_poller = p ? TAILQ_NEXT(p, link) : NULL;
-	return p;
-}
-
-static struct loop_poller *poller_next(struct loop *loop)
-{
-	struct loop_poller *p = loop->next_poller;
-
-	loop->next_poller = p ? TAILQ_NEXT(p, link) : NULL;
-	return p;
-}
-
-static bool pollers_run(struct loop *loop)
-{
-	bool hit = false;
-
-	if (TAILQ_EMPTY(&loop->pollers))
-		return false;
-	for (struct loop_poller *p = poller_first(loop); p; p = poller_next(loop))
-		hit |= p->poll(p);
-	counter_add(&loop->polls, 1);
-	if (hit)
-		counter_add(&loop->poll_hits, 1);
-	return hit;
-}
-
-static bool pollers_prepare(struct loop *loop)
-{
-	bool busy = false;
-
-	for (struct loop_poller *p = poller_first(loop); p; p = poller_next(loop)) {
-		if (p->sleep_prepare)
-			busy |= p->sleep_prepare(p);
-	}
-	return busy;
-}
-
-static void pollers_woken(struct loop *loop)
-{
-	for (struct loop_poller *p = poller_first(loop); p; p = poller_next(loop)) {
-		if (p->woken)
-			p->woken(p);
-	}
-}
-
-/* ---- calls and posts ---- */
-
-/* Under lock. True if the loop's thread has to be woken: loop_wake(), when the lock is free. */
-static bool job_queue(struct loop *loop, struct loop_job *job)
-{
-	STAILQ_INSERT_TAIL(&loop->jobs, job, link);
-	job->state = JOB_QUEUED;
-	__atomic_store_n(&loop->pending, true, __ATOMIC_SEQ_CST);
-	/* Pairs with loop_sleep(): sleeping first, then pending. */
-	return __atomic_load_n(&loop->sleeping, __ATOMIC_SEQ_CST);
-}
-
-int loop_post(struct loop *loop, void (*fn)(void *arg), void *arg)
-{
-	struct loop_job *job = calloc(1, sizeof(*job));
-	bool wake;
-
-	if (!job)
-		return -ENOMEM;
-	job->fn = fn;
-	job->arg = arg;
-	pthread_mutex_lock(&loop->lock);
-	wake = job_queue(loop, job);
-	pthread_mutex_unlock(&loop->lock);
-	if (wake)
-		loop_wake(loop);
-	return 0;
-}
-
-/* Under lock: makes the calling thread the owner, or nobody. */
-static void own(struct loop *loop, pthread_t who)
-{
-	__atomic_store_n(&loop->owner, who, __ATOMIC_RELAXED);
-	pthread_cond_broadcast(&loop->changed);
-}
-
-void loop_call(struct loop *loop, void (*fn)(void *arg), void *arg)
-{
-	struct loop_job job = {.fn = fn, .arg = arg, .is_call = true};
-
-	if (loop_is_current(loop)) {
-		fn(arg);
-		return;
-	}
-	/* The loop may start, or end, at any moment: whoever gets hold of the call first runs it.
-	 */
-	pthread_mutex_lock(&loop->lock);
-	while (job.state != JOB_DONE) {
-		if (!loop->owner) { /* then nobody has taken it: the loop leaves no call behind */
-			if (job.state == JOB_QUEUED)
-				STAILQ_REMOVE(&loop->jobs, &job, loop_job, link);
-			own(loop, pthread_self());
-			pthread_mutex_unlock(&loop->lock);
-			fn(arg);
-			pthread_mutex_lock(&loop->lock);
-			own(loop, 0);
-			break;
-		}
-		if (loop->running && job.state == JOB_NEW && job_queue(loop, &job))
-			loop_wake(loop);
-		pthread_cond_wait(&loop->changed, &loop->lock);
-	}
-	pthread_mutex_unlock(&loop->lock);
-}
-
-/* Runs what was queued up to now. True if there was something. */
-static bool jobs_run(struct loop *loop)
-{
-	struct job_list jobs = STAILQ_HEAD_INITIALIZER(jobs);
-	struct loop_job *job;
-
-	if (!__atomic_load_n(&loop->pending, __ATOMIC_RELAXED))
-		return false;
-	pthread_mutex_lock(&loop->lock);
-	STAILQ_CONCAT(&jobs, &loop->jobs);
-	__atomic_store_n(&loop->pending, false, __ATOMIC_RELAXED);
-	STAILQ_FOREACH (job, &jobs, link)
-		job->state = JOB_TAKEN;
-	pthread_mutex_unlock(&loop->lock);
-	if (STAILQ_EMPTY(&jobs))
-		return false;
-	while ((job = STAILQ_FIRST(&jobs))) {
-		STAILQ_REMOVE_HEAD(&jobs, link);
-		job->fn(job->arg);
-		if (!job->is_call) {
-			free(job);
-			continue;
-		}
-		pthread_mutex_lock(&loop->lock);
-		job->state = JOB_DONE;
-		pthread_cond_broadcast(&loop->changed);
-		pthread_mutex_unlock(&loop->lock);
-	}
-	return true;
-}
-
 /* ---- the loop ---- */
-
-/*
- * Work was found at loop->now. If the loop had gone to sleep before it came, was that a mistake?
- * The wait up to now says whether spinning for poll_max_ns would have caught it.
- */
-static void note_work(struct loop *loop)
-{
-	uint64_t max = __atomic_load_n(&loop->poll_max_ns, __ATOMIC_RELAXED);
-
-	if (loop->slept) {
-		if (loop->now - loop->last_work <= max)
-			loop->window = loop->window ? loop->window * 2 : WINDOW_STEP_NS;
-		else
-			loop->window /= 2;
-		if (loop->window < WINDOW_STEP_NS)
-			loop->window = 0;
-		loop->slept = false;
-	}
-	if (loop->window > max)
-		loop->window = max;
-	loop->last_work = loop->now;
-}
 
 /* Looks at the descriptors without waiting. */
 static bool fds_look(struct loop *loop)
@@ -605,15 +379,16 @@ static bool loop_sleep(struct loop *loop)
 	}
 	/* Pairs with job_queue() and loop_quit(): sleeping first, then look at what they write. */
 	__atomic_store_n(&loop->sleeping, true, __ATOMIC_SEQ_CST);
-	stay = pollers_prepare(loop);
+	stay = loop_pollers_prepare(loop);
 	stay |= __atomic_load_n(&loop->pending, __ATOMIC_SEQ_CST);
 	stay |= __atomic_load_n(&loop->quit, __ATOMIC_SEQ_CST);
 	if (!stay) {
-		loop->slept = true;
+		if (!loop->slept_at)
+			loop->slept_at = loop->now;
 		n = fds_wait(loop, timeout_ns);
 	}
 	__atomic_store_n(&loop->sleeping, false, __ATOMIC_RELAXED);
-	pollers_woken(loop);
+	loop_pollers_woken(loop);
 	loop->now = loop->last_look = loop_now_ns();
 	return fds_dispatch(loop, n);
 }
@@ -621,34 +396,31 @@ static bool loop_sleep(struct loop *loop)
 static void loop_round(struct loop *loop)
 {
 	uint64_t before = loop->now;
-	uint64_t window;
 	bool work;
 
-	work = jobs_run(loop);
+	work = loop_jobs_run(loop);
 	timers_run(loop);
-	work |= pollers_run(loop);
+	work |= loop_pollers_run(loop);
 	loop->now = loop_now_ns();
 
 	if (work) {
-		note_work(loop);
+		loop_note_work(loop);
 		if (loop->now - loop->last_look >= LOOK_BUSY_NS)
 			fds_look(loop);
 		return;
 	}
-	window = __atomic_load_n(&loop->poll_max_ns, __ATOMIC_RELAXED);
-	if (loop->window < window)
-		window = loop->window;
-	if (loop->now - loop->last_work < window) {
+	if (loop->now - loop->last_work < loop_window(loop)) {
 		if (loop->now - loop->last_look >= LOOK_IDLE_NS && fds_look(loop)) {
-			note_work(loop);
+			loop_note_work(loop);
 			return;
 		}
+		loop->spun = true;
 		counter_add(&loop->poll_ns, loop->now - before);
 		_mm_pause();
 		return;
 	}
 	if (loop_sleep(loop))
-		note_work(loop);
+		loop_note_work(loop);
 }
 
 void loop_run(struct loop *loop)
@@ -658,22 +430,23 @@ void loop_run(struct loop *loop)
 	while (loop->owner && !__atomic_load_n(&loop->quit, __ATOMIC_SEQ_CST))
 		pthread_cond_wait(&loop->changed, &loop->lock);
 	if (loop->owner) {
+		loop->running = false;
 		__atomic_store_n(&loop->quit, false, __ATOMIC_SEQ_CST);
 		pthread_mutex_unlock(&loop->lock);
 		return;
 	}
 	loop->running = true;
-	own(loop, pthread_self());
+	loop_own(loop, pthread_self());
 	pthread_mutex_unlock(&loop->lock);
 
 	loop->now = loop->last_work = loop->last_look = loop_now_ns();
 	while (!__atomic_load_n(&loop->quit, __ATOMIC_SEQ_CST))
 		loop_round(loop);
-	jobs_run(loop); /* those who wait in loop_call() from now on run it themselves */
+	loop_jobs_run(loop); /* those who wait in loop_call() from now on run it themselves */
 
+	__atomic_store_n(&loop->quit, false, __ATOMIC_SEQ_CST);
 	pthread_mutex_lock(&loop->lock);
 	loop->running = false;
-	own(loop, 0);
-	__atomic_store_n(&loop->quit, false, __ATOMIC_SEQ_CST);
+	loop_own(loop, 0);
 	pthread_mutex_unlock(&loop->lock);
 }

@@ -73,7 +73,7 @@ int loop_create(struct loop **loop, const char *name, uint64_t poll_max_ns, stru
 void loop_destroy(struct loop *loop); /* not running any more; NULL is fine */
 
 /* Start a thread of its own that runs the loop, or run it on the calling thread, until
- * loop_quit(). */
+ * loop_quit(). From loop_start() on the loop runs, even if the thread hasn't begun yet. */
 int loop_start(struct loop *loop, struct err *err);
 void loop_run(struct loop *loop);
 /* Ends this run, or the next one if it hasn't begun. What was posted before still runs. Any thread,

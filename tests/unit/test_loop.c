@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -75,7 +76,7 @@ static void watch_ready(struct loop_fd *lf, uint32_t events)
 
 	assert_true(events & EPOLLIN);
 	drain(lf->fd);
-	w->runs++;
+	__atomic_fetch_add(&w->runs, 1, __ATOMIC_RELAXED);
 	if (w->other && w->mod)
 		assert_int_equal(loop_fd_mod(w->other, 0), 0);
 	else if (w->other)
@@ -328,6 +329,29 @@ static void test_call(void **state)
 	loop_destroy(NULL);
 }
 
+static void note_thread(void *arg)
+{
+	*(pthread_t *)arg = pthread_self();
+}
+
+/* A call right after loop_start() runs on the new thread, not here. */
+static void test_call_at_start(void **state)
+{
+	for (int i = 0; i < 30; i++) {
+		struct loop *loop = make(0);
+		pthread_t thread = pthread_self();
+		struct err err;
+
+		assert_int_equal(loop_start(loop, &err), 0);
+		loop_call(loop, note_thread, &thread);
+		assert_false(pthread_equal(thread, pthread_self()));
+		loop_join(loop);
+		loop_call(loop, note_thread, &thread);
+		assert_true(pthread_equal(thread, pthread_self()));
+		loop_destroy(loop);
+	}
+}
+
 static void *call_much(void *arg)
 {
 	for (int i = 0; i < 300; i++)
@@ -532,7 +556,7 @@ static void test_idle(void **state)
 	loop_destroy(loop);
 }
 
-/* Work every 50 us at most: the window opens. Then work every 2 ms: it closes. */
+/* Work within the longest window: it opens. Then work beyond it: it closes. */
 static void test_window(void **state)
 {
 	struct loop *loop = make(5 * MS);
@@ -560,8 +584,50 @@ static void test_window(void **state)
 		usleep(2000);
 	}
 	after = loop_stats(loop);
-	assert_int_equal(after.poll_ns, before.poll_ns); /* no spinning any more */
+	/* No spinning any more, but for kicks that a busy machine has brought together. */
+	assert_true(after.poll_ns - before.poll_ns < 100000);
 	loop_join(loop);
+	loop_fd_del(&w.lf);
+	close(w.lf.fd);
+	loop_destroy(loop);
+}
+
+static void pin(void *cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(*(int *)cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* Who makes the work shares a processor with the loop: spinning can only hold it up, and must stop,
+ * though work comes all the time. */
+static void test_window_shared_processor(void **state)
+{
+	struct loop *loop = make(200000);
+	int cpu = sched_getcpu();
+	cpu_set_t before;
+	struct loop_stats stats;
+	struct watch w;
+	struct err err;
+
+	watch_init(&w);
+	loop_fd_add(loop, &w.lf, EPOLLIN);
+	sched_getaffinity(0, sizeof(before), &before);
+	pin(&cpu);
+	assert_int_equal(loop_start(loop, &err), 0);
+	loop_call(loop, pin, &cpu);
+	for (int i = 1; i <= 3000; i++) {
+		kick(w.lf.fd);
+		while (__atomic_load_n(&w.runs, __ATOMIC_RELAXED) < i)
+			sched_yield();
+	}
+	stats = loop_stats(loop);
+	loop_join(loop);
+	sched_setaffinity(0, sizeof(before), &before);
+	/* The most that it could burn is 3000 windows, 600 ms. */
+	assert_true(stats.poll_ns < 60 * MS);
 	loop_fd_del(&w.lf);
 	close(w.lf.fd);
 	loop_destroy(loop);
@@ -650,6 +716,7 @@ int main(void)
 		cmocka_unit_test(test_timer_always),
 		cmocka_unit_test(test_timer_precision),
 		cmocka_unit_test(test_call),
+		cmocka_unit_test(test_call_at_start),
 		cmocka_unit_test(test_call_quit_race),
 		cmocka_unit_test(test_post),
 		cmocka_unit_test(test_quit_before_run),
@@ -657,6 +724,7 @@ int main(void)
 		cmocka_unit_test(test_poller),
 		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_window),
+		cmocka_unit_test(test_window_shared_processor),
 		cmocka_unit_test(test_busy_poller),
 		cmocka_unit_test(test_poller_del),
 		cmocka_unit_test(test_name),

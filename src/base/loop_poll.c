@@ -1,0 +1,152 @@
+/*
+ * Event loop: pollers, and how long it is worth while to spin before sleeping.
+ *
+ * The window follows what came of the last decision: work that arrived within poll_max_ns, but after
+ * the loop had gone to sleep, doubles it; work that arrived later than any spinning would have
+ * lasted halves it, down to nothing.
+ *
+ * That alone would be fooled where whoever makes the work needs the processor that we spin on: then
+ * it always comes right after we have gone to sleep, and never before. So a score is kept of
+ * spins that caught work, and of those after which work came as soon as we slept. When the score is
+ * at its worst there is no spinning for a while, and each time for longer, until a spin catches
+ * something again. The loop's thread.
+ */
+#include "base/loop_impl.h"
+
+/* The polling window's first step up from 0; it doubles from there. Below it there is no window. */
+#define WINDOW_STEP_NS 4000u
+
+/* What a wake-up takes (loop.h): part of a wait that ended in sleep, but not of one spent spinning. */
+#define WAKE_NS 20000u
+
+/* The score's ends. Growing from one step to a millisecond takes eight misses, which must not count
+ * as failure. */
+#define SCORE_MAX 12
+/* After that many misses in a row on the second and later attempts, it is given up again. */
+#define SCORE_RETRY 4
+/* Pauses in the spinning, in times that work came. */
+#define PAUSE_MIN 64u
+#define PAUSE_MAX 4096u
+
+void loop_poller_add(struct loop *loop, struct loop_poller *p)
+{
+	TAILQ_INSERT_TAIL(&loop->pollers, p, link);
+}
+
+void loop_poller_del(struct loop *loop, struct loop_poller *p)
+{
+	if (loop->next_poller == p)
+		loop->next_poller = TAILQ_NEXT(p, link);
+	TAILQ_REMOVE(&loop->pollers, p, link);
+}
+
+/* Walks the pollers, of which any may be removed on the way. */
+static struct loop_poller *poller_first(struct loop *loop)
+{
+	struct loop_poller *p = TAILQ_FIRST(&loop->pollers);
+
+	loop->next_poller = p ? TAILQ_NEXT(p, link) : NULL;
+	return p;
+}
+
+static struct loop_poller *poller_next(struct loop *loop)
+{
+	struct loop_poller *p = loop->next_poller;
+
+	loop->next_poller = p ? TAILQ_NEXT(p, link) : NULL;
+	return p;
+}
+
+bool loop_pollers_run(struct loop *loop)
+{
+	bool hit = false;
+
+	if (TAILQ_EMPTY(&loop->pollers))
+		return false;
+	for (struct loop_poller *p = poller_first(loop); p; p = poller_next(loop))
+		hit |= p->poll(p);
+	counter_add(&loop->polls, 1);
+	if (hit)
+		counter_add(&loop->poll_hits, 1);
+	return hit;
+}
+
+bool loop_pollers_prepare(struct loop *loop)
+{
+	bool busy = false;
+
+	for (struct loop_poller *p = poller_first(loop); p; p = poller_next(loop)) {
+		if (p->sleep_prepare)
+			busy |= p->sleep_prepare(p);
+	}
+	return busy;
+}
+
+void loop_pollers_woken(struct loop *loop)
+{
+	for (struct loop_poller *p = poller_first(loop); p; p = poller_next(loop)) {
+		if (p->woken)
+			p->woken(p);
+	}
+}
+
+/* A spin has caught work. */
+static void spin_hit(struct loop *loop)
+{
+	if (loop->spin_score < SCORE_MAX)
+		loop->spin_score++;
+	if (loop->spin_score > 0)
+		loop->next_pause = PAUSE_MIN;
+}
+
+/* Work came as soon as a spin was over. */
+static void spin_miss(struct loop *loop)
+{
+	if (--loop->spin_score > -SCORE_MAX)
+		return;
+	loop->spin_score = SCORE_RETRY - SCORE_MAX;
+	loop->spin_pause = loop->next_pause > PAUSE_MIN ? loop->next_pause : PAUSE_MIN;
+	if (loop->next_pause < PAUSE_MAX)
+		loop->next_pause = loop->spin_pause * 2;
+}
+
+/* If the loop had gone to sleep before it came, was that a mistake? The wait up to now says whether
+ * spinning for poll_max_ns would have caught it. */
+static void window_adapt(struct loop *loop, uint64_t max)
+{
+	if (loop->now - loop->last_work <= max + WAKE_NS)
+		loop->window = loop->window ? loop->window * 2 : WINDOW_STEP_NS;
+	else
+		loop->window /= 2;
+	if (loop->window < WINDOW_STEP_NS)
+		loop->window = 0;
+	if (loop->window > max)
+		loop->window = max;
+}
+
+void loop_note_work(struct loop *loop)
+{
+	uint64_t max = __atomic_load_n(&loop->poll_max_ns, __ATOMIC_RELAXED);
+
+	if (loop->spin_pause)
+		loop->spin_pause--;
+	if (loop->slept_at) {
+		if (loop->spun && loop->now - loop->slept_at <= max)
+			spin_miss(loop);
+		window_adapt(loop, max);
+	} else if (loop->spun) {
+		spin_hit(loop);
+	}
+	loop->slept_at = 0;
+	loop->spun = false;
+	loop->last_work = loop->now;
+}
+
+uint64_t loop_window(const struct loop *loop)
+{
+	uint64_t max = __atomic_load_n(&loop->poll_max_ns, __ATOMIC_RELAXED);
+
+	if (loop->spin_pause)
+		return 0;
+	return loop->window < max ? loop->window : max;
+}
