@@ -219,9 +219,9 @@ void virtio_queue_enable(struct virtio_queue *queue)
 			? "the queue's size is more than was offered"
 			: virtq_config_error(queue->ring.mem, &queue->config);
 	if (wrong) {
+		/* A driver can't be told by this register; DEVICE_NEEDS_RESET it can see. */
 		counter_add(&dev->refused, 1);
-		log_limited(&dev->log, "%s: queue %u is not enabled: %s", dev->device->id,
-			    queue->ring.index, wrong);
+		virtio_latch(dev, wrong);
 		return;
 	}
 	queue->enabled = true;

@@ -8,8 +8,8 @@
  * of this header.
  *
  *	status:  0 -> ACKNOWLEDGE -> DRIVER -> FEATURES_OK -> DRIVER_OK ........ 0 (reset)
- *	                                    |             |
- *	                    offered only, or refused      enabled queues go to their I/O threads
+ *	                                            |            |
+ *	                       offered only, or refused      enabled queues go to their I/O threads
  *
  * A queue is served by its loop: a kick (doorbell's eventfd, or the loop's poller seeing the
  * available index move) calls model->work(queue) until that says there was nothing. While the loop
@@ -126,7 +126,7 @@ struct virtio_dev {
 	uint8_t config_generation; /* atomics */
 	struct log_limit log;
 	struct counter latched; /* times that it latched; shared */
-	struct counter refused; /* feature sets, queue_enable */
+	struct counter refused; /* feature sets and queue addresses; lock held */
 
 	/* The transport's. Any thread. */
 	void (*notify_queue)(struct virtio_dev *dev, struct virtio_queue *queue);
@@ -184,8 +184,8 @@ void virtio_set_features(struct virtio_dev *dev, uint64_t features);
  * until every I/O thread has let go. */
 void virtio_set_status(struct virtio_dev *dev, uint8_t status, bool legacy);
 uint8_t virtio_get_status(const struct virtio_dev *dev); /* any thread */
-/* queue->config is complete: the driver enables it. Refused (stays disabled) when it makes no
- * sense. */
+/* queue->config is complete: the driver enables it. When it makes no sense the queue stays disabled
+ * and the device latches. */
 void virtio_queue_enable(struct virtio_queue *queue);
 /* The driver takes one queue back (legacy: page frame number 0). */
 void virtio_queue_disable(struct virtio_queue *queue);
