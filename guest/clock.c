@@ -1,18 +1,18 @@
 /*
  * See clock.h. Where the TSC's frequency is to be had, best first: kvmclock (Linux's
- * Documentation/virt/kvm/x86/msr.rst), the timing leaf 0x40000010 of hypervisors, CPUID leaf 0x15, and
- * last a measurement against channel 2 of the i8254.
+ * Documentation/virt/kvm/x86/msr.rst), the timing leaf 0x40000010 of hypervisors, CPUID leaf
+ * 0x15, and last a measurement against channel 2 of the i8254.
  */
 #include "clock.h"
 
 #include "gate.h"
 #include "lib.h"
 
-#define MSR_KVM_SYSTEM_TIME_NEW 0x4b564d01
-#define KVM_CPUID_BASE		0x40000000
+#define MSR_KVM_SYSTEM_TIME_NEW	 0x4b564d01
+#define KVM_CPUID_BASE		 0x40000000
 #define KVM_FEATURE_CLOCKSOURCE2 (1 << 3)
-#define HYPERVISOR_TIMING_LEAF	0x40000010
-#define CPUID_TSC_LEAF		0x15
+#define HYPERVISOR_TIMING_LEAF	 0x40000010
+#define CPUID_TSC_LEAF		 0x15
 
 #define PIT_HZ	      1193182
 #define PIT_CHANNEL_2 0x42

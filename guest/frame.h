@@ -1,6 +1,6 @@
 /*
- * The test frames that the guest and the host's peer (tools/peer.c) exchange, and can check: which one
- * it is, and each byte of it.
+ * The test frames that the guest and the host's peer (tools/peer.c) exchange, and can check:
+ * which one it is, and each byte of it.
  *
  *	plain    Ethernet, type 0x88b5 (IEEE 802 local experimental 1)
  *	         | frame_header | body | trailer |
@@ -8,9 +8,10 @@
  *	         | frame_header | body | trailer |
  *
  * The body depends on the header's salt alone, so that a sender who has filled a buffer once only
- * rewrites header and trailer for each frame; header and trailer both hold a check of sequence number,
- * salt and length, so that parts of different frames don't pass for one. Numbers are little-endian.
- * Shared by a freestanding program and a Linux program: nothing here calls anything.
+ * rewrites header and trailer for each frame; header and trailer both hold a check of sequence
+ * number, salt and length, so that parts of different frames don't pass for one. Numbers are
+ * little-endian. Shared by a freestanding program and a Linux program: nothing here calls
+ * anything.
  */
 #ifndef GUEST_FRAME_H
 #define GUEST_FRAME_H
@@ -33,9 +34,9 @@
 #define FRAME_MAX	   (65535 + FRAME_ETHERNET)
 
 /* Where frames go when the sender doesn't know better: a local unicast address, nobody's own. */
-#define FRAME_PEER_MAC                                                                             \
-	{                                                                                          \
-		0x02, 0x00, 0x00, 0x00, 0x88, 0xb5                                                 \
+#define FRAME_PEER_MAC                             \
+	{                                          \
+		0x02, 0x00, 0x00, 0x00, 0x88, 0xb5 \
 	}
 
 enum frame_kind {
@@ -59,7 +60,8 @@ struct frame_header {
 
 static inline uint32_t frame_check(uint64_t sequence, uint16_t salt, uint16_t kind, uint32_t length)
 {
-	uint64_t x = (sequence + 1) * 0x9e3779b97f4a7c15 + ((uint64_t)length << 32 | kind << 16 | salt);
+	uint64_t x =
+		(sequence + 1) * 0x9e3779b97f4a7c15 + ((uint64_t)length << 32 | kind << 16 | salt);
 
 	x ^= x >> 29;
 	x *= 0xbf58476d1ce4e5b9;
@@ -88,7 +90,8 @@ static inline void frame_fill_body(uint8_t *to, uint32_t length, uint16_t salt)
 }
 
 /* True if these bytes are the body's, from its offset-th byte on. */
-static inline bool frame_body_ok(const uint8_t *from, uint32_t length, uint16_t salt, uint32_t offset)
+static inline bool frame_body_ok(const uint8_t *from, uint32_t length, uint16_t salt,
+				 uint32_t offset)
 {
 	uint64_t wrong = 0, word;
 
@@ -114,7 +117,9 @@ static inline void frame_put16(uint8_t *p, uint16_t value)
 	p[1] = value;
 }
 
-/* Internet checksum arithmetic (RFC 1071): the sum of big-endian words, folded, not complemented. */
+/*
+ * Internet checksum arithmetic (RFC 1071): the sum of big-endian words, folded, not complemented.
+ */
 static inline uint16_t frame_sum(const uint8_t *p, uint32_t length, uint32_t sum)
 {
 	for (uint32_t i = 0; i + 1 < length; i += 2)
@@ -126,15 +131,18 @@ static inline uint16_t frame_sum(const uint8_t *p, uint32_t length, uint32_t sum
 	return sum;
 }
 
-/* The sum over TCP's pseudo header: what a sender leaves in the checksum for an offload to complete. */
+/*
+ * The sum over TCP's pseudo header: what a sender leaves in the checksum for an offload to
+ * complete.
+ */
 static inline uint16_t frame_pseudo_sum(const uint8_t *ip)
 {
 	return frame_sum(ip + 12, 8, 6 + frame_get16(ip + 2) - FRAME_IPV4);
 }
 
 /*
- * Writes Ethernet, IPv4 and TCP headers for a frame of `length` bytes. The TCP checksum is left for an
- * offload to complete: it holds the pseudo header's sum.
+ * Writes Ethernet, IPv4 and TCP headers for a frame of `length` bytes. The TCP checksum is left
+ * for an offload to complete: it holds the pseudo header's sum.
  */
 static inline void frame_put_tcp(uint8_t *frame, uint32_t length, uint32_t sequence)
 {
@@ -199,11 +207,13 @@ static inline bool frame_open(const uint8_t *frame, uint32_t offset, uint32_t le
 			      struct frame_header *h)
 {
 	__builtin_memcpy(h, frame + offset, sizeof(*h));
-	return h->length == length && h->check == frame_check(h->sequence, h->salt, h->kind, length);
+	return h->length == length &&
+	       h->check == frame_check(h->sequence, h->salt, h->kind, length);
 }
 
 /* Checks body and trailer of a frame in one piece, whose header is h. */
-static inline bool frame_content_ok(const uint8_t *frame, uint32_t offset, const struct frame_header *h)
+static inline bool frame_content_ok(const uint8_t *frame, uint32_t offset,
+				    const struct frame_header *h)
 {
 	uint32_t body = offset + sizeof(*h);
 

@@ -1,16 +1,17 @@
 /*
  * Everything that runs at CPL 0 after boot: the privileged services, interrupts, exceptions.
  *
- * The gate: `int n` and SYSCALL are not to be had on every KVM (see start.S), an invalid opcode is. A
- * service is called by executing the one UD2 at gate_ud2 with the address of a CPL 0 routine in %r11
- * and its operands in other registers. There is no protection in this: the rings are for speed only.
- * Every instruction here may cost most of a microsecond, hence their small number.
+ * The gate: `int n` and SYSCALL are not to be had on every KVM (see start.S), an invalid opcode
+ * is. A service is called by executing the one UD2 at gate_ud2 with the address of a CPL 0
+ * routine in %r11 and its operands in other registers. There is no protection in this: the rings
+ * are for speed only. Every instruction here may cost most of a microsecond, hence their small
+ * number.
  *
  * The C side of the services is in gate.h. Calling convention: System V.
  */
 #include "layout.h"
 
-#define APIC_EOI 0xfffffffffee000b0 /* the local APIC's EOI register through the last GiB's mapping */
+#define APIC_EOI 0xfffffffffee000b0 /* the local APIC's EOI register, by way of pdpt[511] */
 
 #define IOREGSEL 0xfffffffffec00000 /* likewise, the I/O APIC's */
 #define IOWIN	 0xfffffffffec00010
@@ -161,8 +162,8 @@ trap_invalid_opcode:
 	jmp	*%r11
 
 /*
- * Exceptions: note which, leave the frame on the CPL 0 stack for trap_report() to read, and go there
- * at CPL 3 on a fresh stack. None comes back.
+ * Exceptions: note which, leave the frame on the CPL 0 stack for trap_report() to read, and go
+ * there at CPL 3 on a fresh stack. None comes back.
  */
 	.macro	trap vector
 trap_\vector:
@@ -196,9 +197,9 @@ irq_\index:
 	.endr
 
 /*
- * INTx: masks the I/O APIC's input before it acknowledges, or a level that is still asserted would
- * interrupt again at once, and ring 3 never get to quieten the device. (To leave out the EOI instead
- * isn't enough: there are KVMs where the interrupt comes again all the same.)
+ * INTx: masks the I/O APIC's input before it acknowledges, or a level that is still asserted
+ * would interrupt again at once, and ring 3 never get to quieten the device. (To leave out the
+ * EOI instead isn't enough: there are KVMs where the interrupt comes again all the same.)
  */
 	.globl	irq_level, irq_stray, irq_spurious
 irq_level:

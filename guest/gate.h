@@ -1,6 +1,6 @@
 /*
- * Privileged services, called from ring 3 through the gate (gate.S). Each is an exit or more: set-up,
- * serial output and sleeping use them, data paths don't.
+ * Privileged services, called from ring 3 through the gate (gate.S). Each is an exit or more:
+ * set-up, serial output and sleeping use them, data paths don't.
  */
 #ifndef GUEST_GATE_H
 #define GUEST_GATE_H

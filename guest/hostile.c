@@ -125,7 +125,7 @@ static const char *prepare(struct hostile *h, const struct hostile_case *c)
 
 	if (c->needs & NEEDS_MODERN && h->t.dev.legacy)
 		return "legacy";
-	if (c->needs & NEEDS_NET && strcmp(h->t.name, "net"))
+	if (c->needs & NEEDS_NET && strcmp(h->t.name, "net") != 0)
 		return "not-net";
 	if (c->needs & NEEDS_INDIRECT)
 		features |= 1ull << VIRTIO_RING_F_INDIRECT_DESC;
@@ -152,13 +152,16 @@ static bool run_case(struct hostile *h, const struct hostile_case *c, bool stric
 	}
 	hostile_now = c;
 	memset(h->scratch, 0, HOSTILE_SCRATCH);
+	h->refused = false;
 	problem = c->run(h);
-	latched = wait_latched(h, c->latch == MUST_LATCH ? wait_ms : MIN(wait_ms, 20u));
+	latched = wait_latched(h,
+			       c->latch == MUST_LATCH && !h->refused ? wait_ms : MIN(wait_ms, 20u));
 	recovered = recover(h);
-	ok = recovered && !problem && (latched || c->latch == MAY_LATCH || !strict);
+	ok = recovered && !problem && (latched || h->refused || c->latch == MAY_LATCH || !strict);
 	test_result(h->test, ok);
-	report(" case=%s device=%s latched=%d expected=%s recovered=%d problem=%s", c->name, h->t.name,
-	       latched, c->latch == MUST_LATCH ? "1" : "any", recovered, problem ? problem : "none");
+	report(" case=%s device=%s latched=%d refused=%d expected=%s recovered=%d problem=%s",
+	       c->name, h->t.name, latched, h->refused, c->latch == MUST_LATCH ? "1" : "any",
+	       recovered, problem ? problem : "none");
 	target_stop(&h->t);
 	memory_release(mark);
 	return ok;

@@ -1,9 +1,10 @@
 /*
- * The hostile driver: everything a guest can do wrong to a virtio device, one case at a time. After
- * each the monitor must be there, and the device work again once it is reset.
+ * The hostile driver: everything a guest can do wrong to a virtio device, one case at a time.
+ * After each the monitor must be there, and the device work again once it is reset.
  *
- * Cases are tables in hostile_ring.c (what is in the ring), hostile_setup.c (features, status, where
- * the queues are) and hostile_pci.c (BARs, configuration space, random writes); hostile.c runs them.
+ * Cases are tables in hostile_ring.c (what is in the ring), hostile_setup.c (features, status,
+ * where the queues are) and hostile_pci.c (BARs, configuration space, random writes); hostile.c
+ * runs them.
  */
 #ifndef GUEST_HOSTILE_H
 #define GUEST_HOSTILE_H
@@ -26,8 +27,9 @@ enum hostile_needs {
 struct hostile {
 	struct target t;
 	const struct test *test;
-	uint64_t seed;	/* of random cases */
-	uint32_t count; /* steps of random cases */
+	uint64_t seed;	  /* of random cases */
+	uint32_t count;	  /* steps of random cases */
+	bool refused;	  /* the device would not enable the queue: as good as latching */
 	uint8_t *scratch; /* HOSTILE_SCRATCH bytes that a device may write to, and behind */
 };
 

@@ -1,7 +1,7 @@
 /*
- * Hostile cases below virtio: BARs that move or go away while the device is live, bus mastering taken
- * away, MSI-X tables full of nonsense, and bounded random writes to registers, ports and configuration
- * space. A BAR may be put over RAM: RAM wins, on any machine.
+ * Hostile cases below virtio: BARs that move or go away while the device is live, bus mastering
+ * taken away, MSI-X tables full of nonsense, and bounded random writes to registers, ports and
+ * configuration space. A BAR may be put over RAM: RAM wins, on any machine.
  */
 #include <linux/pci_regs.h>
 
@@ -160,7 +160,8 @@ static const char *random_window(struct hostile *h)
 
 		pci_write8(pci, at + VIRTIO_PCI_CAP_BAR, r & 7);
 		pci_write32(pci, at + VIRTIO_PCI_CAP_OFFSET, r & 8 ? r >> 32 : r >> 32 & 0x7fff);
-		pci_write32(pci, at + VIRTIO_PCI_CAP_LENGTH, r & 16 ? r >> 40 : 1ull << (r >> 40 & 3));
+		pci_write32(pci, at + VIRTIO_PCI_CAP_LENGTH,
+			    r & 16 ? r >> 40 : 1ull << (r >> 40 & 3));
 		if (r & 32)
 			pci_read32(pci, at + sizeof(struct virtio_pci_cap));
 		else
@@ -174,7 +175,8 @@ static bool is_queue_address(struct hostile *h, volatile uint8_t *p)
 {
 	volatile uint8_t *common = (void *)h->t.dev.common;
 
-	return p + 4 > common + VIRTIO_PCI_COMMON_Q_DESCLO && p < common + VIRTIO_PCI_COMMON_Q_USEDHI + 4;
+	return p + 4 > common + VIRTIO_PCI_COMMON_Q_DESCLO &&
+	       p < common + VIRTIO_PCI_COMMON_Q_USEDHI + 4;
 }
 
 /* Registers of the modern transport, in their BAR. */
@@ -185,8 +187,9 @@ static const char *random_registers(struct hostile *h)
 	for (uint32_t i = 0; i < h->count; i++) {
 		uint64_t r = random_next(&h->seed);
 		/* Mostly the first registers of the common structure, where things happen. */
-		volatile uint8_t *p = r & 3 ? (volatile uint8_t *)h->t.dev.common + (r >> 8 & 0x3f)
-					    : (volatile uint8_t *)bar->address + (r >> 8) % (bar->size - 8);
+		volatile uint8_t *p =
+			r & 3 ? (volatile uint8_t *)h->t.dev.common + (r >> 8 & 0x3f)
+			      : (volatile uint8_t *)bar->address + (r >> 8) % (bar->size - 8);
 		uint32_t value = hostile_value(h);
 
 		/* Whole words there, or the parts could add up to an address of the guest's own. */

@@ -74,7 +74,16 @@ static const char *head_range(struct hostile *h)
 	return NULL;
 }
 
-enum place { HOLE, HIGH_HOLE, OWN_BAR, ACROSS_END, BEYOND, WRAP, TOP, HUGE };
+enum place {
+	HOLE,
+	HIGH_HOLE,
+	OWN_BAR,
+	ACROSS_END,
+	BEYOND,
+	WRAP,
+	TOP,
+	HUGE
+};
 
 /* detail: where the last descriptor's buffer is. */
 static const char *address(struct hostile *h)
@@ -189,13 +198,26 @@ static const char *crumbs(struct hostile *h)
 	memset(h->scratch, 0, 65536);
 	for (uint16_t i = 0; i < size; i++)
 		hostile_desc(h, i, memory_address(h->scratch) + i, 1,
-			     (write || i == size - 1 ? WRITE : 0) | (i + 1 < size ? NEXT : 0), i + 1);
+			     (write || i == size - 1 ? WRITE : 0) | (i + 1 < size ? NEXT : 0),
+			     i + 1);
 	go(h);
 	return NULL;
 }
 
-enum table { EMPTY, ODD, PART, VAST, NESTED, TABLE_LOOP, TABLE_RANGE, OUTSIDE, TABLE_WRAP, BOTH, LONG,
-	     REFUSED };
+enum table {
+	EMPTY,
+	ODD,
+	PART,
+	VAST,
+	NESTED,
+	TABLE_LOOP,
+	TABLE_RANGE,
+	OUTSIDE,
+	TABLE_WRAP,
+	BOTH,
+	LONG,
+	REFUSED
+};
 
 #define LONG_TABLE 4096
 
@@ -207,7 +229,8 @@ static uint32_t good_table(struct hostile *h, struct vring_desc *table)
 
 	for (uint32_t i = 0; i < n; i++)
 		table[i] = (struct vring_desc){s[i].address, s[i].length,
-					       (i >= n_out ? WRITE : 0) | (i + 1 < n ? NEXT : 0), i + 1};
+					       (i >= n_out ? WRITE : 0) | (i + 1 < n ? NEXT : 0),
+					       i + 1};
 	return n;
 }
 
@@ -216,7 +239,8 @@ static void long_table(struct hostile *h, struct vring_desc *table, uint16_t wri
 	uint64_t at = memory_address(h->scratch) + LONG_TABLE * sizeof(*table);
 
 	for (uint32_t i = 0; i < LONG_TABLE; i++)
-		table[i] = (struct vring_desc){at, 16, write | (i + 1 < LONG_TABLE ? NEXT : 0), i + 1};
+		table[i] =
+			(struct vring_desc){at, 16, write | (i + 1 < LONG_TABLE ? NEXT : 0), i + 1};
 }
 
 /* detail: what is wrong with the table. */
@@ -262,7 +286,8 @@ static const char *indirect(struct hostile *h)
 		break;
 	case BOTH:
 		flags |= NEXT;
-		hostile_desc(h, 1, memory_address(h->scratch) + 4096, 16, table[n - 1].flags & WRITE, 0);
+		hostile_desc(h, 1, memory_address(h->scratch) + 4096, 16,
+			     table[n - 1].flags & WRITE, 0);
 		break;
 	case LONG:
 		long_table(h, table, table[0].flags & WRITE);
@@ -288,7 +313,8 @@ static const char *random_ring(struct hostile *h)
 		for (uint32_t i = 0; i < 4; i++) {
 			hostile_desc(h, random_next(&h->seed) % ring->size, hostile_address(h),
 				     random_next(&h->seed) >> (random_next(&h->seed) % 64),
-				     random_next(&h->seed) & 7, random_next(&h->seed) % (ring->size + 1));
+				     random_next(&h->seed) & 7,
+				     random_next(&h->seed) % (ring->size + 1));
 		}
 		for (uint32_t i = r >> 60; i > 0; i--)
 			hostile_offer(h, random_next(&h->seed) % (ring->size + 1));
@@ -300,7 +326,8 @@ static const char *random_ring(struct hostile *h)
 		/* Once latched the device looks at nothing: start again. */
 		if (virtio_needs_reset(&h->t.dev)) {
 			memory_release(mark);
-			if (!target_start(&h->t, 1ull << VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_POLLED))
+			if (!target_start(&h->t, 1ull << VIRTIO_RING_F_INDIRECT_DESC,
+					  VIRTIO_POLLED))
 				return "no-restart";
 		}
 	}

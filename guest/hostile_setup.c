@@ -1,6 +1,6 @@
 /*
- * Hostile cases in the way a device is brought up (virtio 1.3 sections 3.1, 4.1.4.3): features, status,
- * sizes and places of queues, vectors.
+ * Hostile cases in the way a device is brought up (virtio 1.3 sections 3.1, 4.1.4.3): features,
+ * status, sizes and places of queues, vectors.
  */
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
@@ -109,17 +109,32 @@ static const char *queue_size(struct hostile *h)
 		size = virtio_queue_max(&h->t.dev, h->t.queue) * 2;
 	memset(h->scratch, 0, HOSTILE_SCRATCH);
 	virtio_queue_place(&h->t.dev, h->t.queue, size, at, at + 0x80000, at + 0xc0000);
+	h->refused = !h->t.dev.common->queue_enable;
 	finish(h);
 	return NULL;
 }
 
-enum part { DESC, AVAIL, USED, ALL };
-enum place { HOLE, OWN_BAR, HIGH, WRAP, RAM_END, ODD, NOTHING };
+enum part {
+	DESC,
+	AVAIL,
+	USED,
+	ALL
+};
+enum place {
+	HOLE,
+	OWN_BAR,
+	HIGH,
+	WRAP,
+	RAM_END,
+	ODD,
+	NOTHING
+};
 
 /* detail: part << 8 | place. */
 static const char *queue_place(struct hostile *h)
 {
-	uint64_t at = memory_address(h->scratch), places[3] = {at, at + 0x1000, at + 0x2000}, bad = 0;
+	uint64_t at = memory_address(h->scratch), places[3] = {at, at + 0x1000, at + 0x2000},
+		 bad = 0;
 	uint32_t part = hostile_now->detail >> 8;
 
 	if (!begin_queues(h))
@@ -151,7 +166,9 @@ static const char *queue_place(struct hostile *h)
 	/* Something to fetch, where the ring is in RAM. */
 	if (part != AVAIL && part != ALL)
 		*(volatile uint16_t *)(h->scratch + 0x1002) = 1;
-	virtio_queue_place(&h->t.dev, h->t.queue, TARGET_QUEUE_SIZE, places[0], places[1], places[2]);
+	virtio_queue_place(&h->t.dev, h->t.queue, TARGET_QUEUE_SIZE, places[0], places[1],
+			   places[2]);
+	h->refused = !h->t.dev.common->queue_enable;
 	finish(h);
 	return NULL;
 }
@@ -204,7 +221,8 @@ static const char *net_header(struct hostile *h)
 
 	for (uint32_t i = 0; i < h->count; i++) {
 		uint64_t r = random_next(&h->seed);
-		struct ring_segment s = {memory_address(header), sizeof(*header) + (r >> 40) % 70000};
+		struct ring_segment s = {memory_address(header),
+					 sizeof(*header) + (r >> 40) % 70000};
 
 		frame_put_tcp(frame, 1514, i);
 		if (r & 1)

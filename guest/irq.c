@@ -1,6 +1,6 @@
 /*
- * See irq.h. Local APIC: Intel SDM volume 3, chapter 11; in xAPIC mode, which is there everywhere and
- * lets a handler acknowledge with a single instruction. I/O APIC: 82093AA datasheet.
+ * See irq.h. Local APIC: Intel SDM volume 3, chapter 11; in xAPIC mode, which is there everywhere
+ * and lets a handler acknowledge with a single instruction. I/O APIC: 82093AA datasheet.
  */
 #include "irq.h"
 
@@ -12,25 +12,25 @@
 #include "power.h"
 #include "serial.h"
 
-#define MSR_APIC_BASE	 0x1b
-#define APIC_BASE_X2APIC (1 << 10)
-#define APIC_BASE_ENABLE (1 << 11)
-#define APIC_ADDRESS	 0xfee00000
-#define APIC_ID		 0x20
-#define APIC_TPR	 0x80
-#define APIC_SVR	 0xf0
-#define APIC_SVR_ENABLE	 0x100
-#define APIC_ICR	 0x300
-#define APIC_ICR_SELF	 0x44000 /* to self, fixed, assert */
-#define APIC_LVT_TIMER	 0x320
-#define APIC_LVT_LINT0	 0x350
-#define APIC_LVT_LINT1	 0x360
-#define APIC_TIMER_COUNT 0x380
-#define APIC_TIMER_DIV	 0x3e0
+#define MSR_APIC_BASE	  0x1b
+#define APIC_BASE_X2APIC  (1 << 10)
+#define APIC_BASE_ENABLE  (1 << 11)
+#define APIC_ADDRESS	  0xfee00000
+#define APIC_ID		  0x20
+#define APIC_TPR	  0x80
+#define APIC_SVR	  0xf0
+#define APIC_SVR_ENABLE	  0x100
+#define APIC_ICR	  0x300
+#define APIC_ICR_SELF	  0x44000 /* to self, fixed, assert */
+#define APIC_LVT_TIMER	  0x320
+#define APIC_LVT_LINT0	  0x350
+#define APIC_LVT_LINT1	  0x360
+#define APIC_TIMER_COUNT  0x380
+#define APIC_TIMER_DIV	  0x3e0
 #define APIC_TIMER_DIV_16 3
-#define APIC_MASKED	 0x10000
-#define APIC_PERIODIC	 0x20000
-#define TICK_COUNT	 3125000 /* 50 ms where the APIC's clock is 1 GHz, as KVM's is */
+#define APIC_MASKED	  0x10000
+#define APIC_PERIODIC	  0x20000
+#define TICK_COUNT	  3125000 /* 50 ms where the APIC's clock is 1 GHz, as KVM's is */
 
 #define IOAPIC_ADDRESS	0xfec00000
 #define IOREGSEL	0x00
@@ -42,11 +42,11 @@
 #define PIC1_DATA 0x21
 #define PIC2_DATA 0xa1
 
-#define PIIX3_VENDOR  0x8086
-#define PIIX3_ISA     0x7000
-#define PIIX3_PIRQRC  0x60 /* PIRQ[A:D] route control, PIIX3 datasheet 290550 section 2.2.6 */
-#define PIRQRC_OFF    0x80
-#define PIRQRC_DEFAULT 10  /* PIRQA and C; B and D have 11 */
+#define PIIX3_VENDOR   0x8086
+#define PIIX3_ISA      0x7000
+#define PIIX3_PIRQRC   0x60 /* PIRQ[A:D] route control, PIIX3 datasheet 290550 section 2.2.6 */
+#define PIRQRC_OFF     0x80
+#define PIRQRC_DEFAULT 10 /* PIRQA and C; B and D have 11 */
 
 struct idt_gate {
 	uint16_t offset_low;

@@ -15,8 +15,8 @@
 #define IRQ_TIMER 0 /* this vector is the timer's */
 
 /*
- * This one is for INTx. Its handler masks the I/O APIC's input: who waits reads the device's status,
- * which ends the level, then calls irq_intx_done().
+ * This one is for INTx. Its handler masks the I/O APIC's input: who waits reads the device's
+ * status, which ends the level, then calls irq_intx_done().
  */
 #define IRQ_INTX 1
 

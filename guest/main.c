@@ -1,5 +1,6 @@
 /*
- * The guest's main program: ring 3, one CPU. Sets up, runs the tests that the command line names, ends.
+ * The guest's main program: ring 3, one CPU. Sets up, runs the tests that the command line names,
+ * ends.
  */
 #include "boot.h"
 #include "clock.h"
@@ -103,9 +104,9 @@ static void set_end(const char *value)
 		const char *name;
 		enum power_way way;
 	} ways[] = {
-		{"auto", POWER_AUTO},	  {"exit", POWER_EXIT},
-		{"poweroff", POWER_OFF},  {"reboot", POWER_REBOOT},
-		{"halt", POWER_HALT},	  {"triple-fault", POWER_TRIPLE_FAULT},
+		{"auto", POWER_AUTO},	 {"exit", POWER_EXIT},
+		{"poweroff", POWER_OFF}, {"reboot", POWER_REBOOT},
+		{"halt", POWER_HALT},	 {"triple-fault", POWER_TRIPLE_FAULT},
 	};
 
 	for (uint32_t i = 0; i < ARRAY_SIZE(ways); i++) {
@@ -158,11 +159,15 @@ static void run_test(const struct test *test, const struct test_arg *args)
 		n_passed++;
 	else
 		n_failed++;
+	pci_quiesce();
+	irq_tick(false);
 	memory_release(mark);
 	irq_free_all();
 }
 
-/* Takes the parameters behind tokens[*i], a test's name, and runs it; leaves *i at the next test. */
+/*
+ * Takes the parameters behind tokens[*i], a test's name, and runs it; leaves *i at the next test.
+ */
 static void run_token(uint32_t *i)
 {
 	struct test_arg args[TEST_MAX_ARGS + 1];

@@ -1,7 +1,7 @@
 /*
- * See memory.h. Mappings above 4 GiB are added to the static page tables of start.S from here, in ring
- * 3, which reaches them like all memory; entries only ever go from not present to present, so nothing
- * needs to be flushed.
+ * See memory.h. Mappings above 4 GiB are added to the static page tables of start.S from here, in
+ * ring 3, which reaches them like all memory; entries only ever go from not present to present,
+ * so nothing needs to be flushed.
  */
 #include "memory.h"
 
@@ -30,7 +30,8 @@ void memory_init(void)
 	for (uint32_t i = 0; i < boot.n_ranges; i++) {
 		const struct boot_range *r = &boot.ranges[i];
 
-		if (r->type == BOOT_RANGE_RAM && r->address <= start && r->address + r->size > start)
+		if (r->type == BOOT_RANGE_RAM && r->address <= start &&
+		    r->address + r->size > start)
 			end = MIN(r->address + r->size, 3 * GIB);
 	}
 	next = start;

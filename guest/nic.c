@@ -52,3 +52,9 @@ void nic_close(struct nic *nic)
 	nic->ops->close(nic);
 	irq_tick(false);
 }
+
+bool nic_fail(const struct test *test, struct nic *nic, const char *reason)
+{
+	nic_close(nic);
+	return test_fail(test, reason);
+}

@@ -2,10 +2,11 @@
  * What the network tests are written against: a NIC that sends from slots and receives frames in
  * parts. virtio_net.c is the first implementation.
  *
- * Sending: nic_get() a slot (a buffer of the NIC's, whose content stays from one use to the next), write
- * a frame into it, nic_send(); nic_flush() after a batch tells the device. nic_reap() takes back what
- * is sent. Receiving: nic_receive() one frame, look at it, nic_release() it; nic_refill() after a batch
- * gives the buffers to the device again. Nothing sleeps but nic_wait().
+ * Sending: nic_get() a slot (a buffer of the NIC's, whose content stays from one use to the
+ * next), write a frame into it, nic_send(); nic_flush() after a batch tells the device.
+ * nic_reap() takes back what is sent. Receiving: nic_receive() one frame, look at it,
+ * nic_release() it; nic_refill() after a batch gives the buffers to the device again. Nothing
+ * sleeps but nic_wait().
  */
 #ifndef GUEST_NIC_H
 #define GUEST_NIC_H
@@ -81,32 +82,38 @@ struct nic {
 	const struct nic_ops *ops;
 	void *priv;
 	uint8_t mac[6];
-	uint32_t n_slots;	/* frames that can be on their way out at once */
-	const char *error;	/* why open failed */
+	uint32_t n_slots;  /* frames that can be on their way out at once */
+	const char *error; /* why open failed */
 	uint64_t tx_doorbells;
 	uint64_t rx_doorbells;
 	uint64_t interrupts;
-	bool broken;		/* the device broke the rules; nothing moves any more */
+	bool broken; /* the device broke the rules; nothing moves any more */
 };
 
-/* Opens the NIC that parameters `nic`, `index` and those of NIC_PARAMS describe; reports a failure. */
+/*
+ * Opens the NIC that parameters `nic`, `index` and those of NIC_PARAMS describe; reports a
+ * failure.
+ */
 struct nic *nic_open(const struct test *test, const struct test_arg *args, uint32_t frame_size,
 		     bool offload_tx);
 void nic_close(struct nic *nic);
 
+/* Closes the NIC of a test that can't go on, and does as test_fail(). */
+bool nic_fail(const struct test *test, struct nic *nic, const char *reason);
+
 /* The parameters that nic_open() takes from a test's. */
-#define NIC_PARAMS                                                                                  \
-	{"nic", "virtio-net", "model of NIC"}, {"index", "0", "which of several"},                  \
-		{"transport", "auto", "auto, modern or legacy"},                                    \
-		{"irq", "0", "0: poll; 1: sleep until the interrupt, MSI-X; intx: by the pin"},     \
-		{"queue", "256", "ring entries at most"},                                           \
-		{"event-index", "1", "use the event index if offered"},                             \
-		{"indirect", "1", "use indirect descriptors if offered"},                           \
-		{"segments", "1", "descriptors for each frame sent"},                               \
-		{"mrg", "1", "mergeable receive buffers"},                                          \
-		{"buffer", "2048", "bytes of a receive buffer"},                                    \
-	{                                                                                           \
-		"offload", "0", "take checksum and TSO offload for frames received"                 \
+#define NIC_PARAMS                                                                              \
+	{"nic", "virtio-net", "model of NIC"}, {"index", "0", "which of several"},              \
+		{"transport", "auto", "auto, modern or legacy"},                                \
+		{"irq", "0", "0: poll; 1: sleep until the interrupt, MSI-X; intx: by the pin"}, \
+		{"queue", "256", "ring entries at most"},                                       \
+		{"event-index", "1", "use the event index if offered"},                         \
+		{"indirect", "1", "use indirect descriptors if offered"},                       \
+		{"segments", "1", "descriptors for each frame sent"},                           \
+		{"mrg", "1", "mergeable receive buffers"},                                      \
+		{"buffer", "2048", "bytes of a receive buffer"},                                \
+	{                                                                                       \
+		"offload", "0", "take checksum and TSO offload for frames received"             \
 	}
 
 static inline bool nic_get(struct nic *nic, struct nic_slot *slot)
@@ -149,8 +156,8 @@ static inline void nic_refill(struct nic *nic)
 }
 
 /*
- * Sleeps until a frame is in (tx: until a good part of the sent ones are back), if the NIC was opened
- * for interrupts; else returns at once. False: nothing happened in timeout_ns.
+ * Sleeps until a frame is in (tx: until a good part of the sent ones are back), if the NIC was
+ * opened for interrupts; else returns at once. False: nothing happened in timeout_ns.
  */
 static inline bool nic_wait(struct nic *nic, bool tx, uint64_t timeout_ns)
 {

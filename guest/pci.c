@@ -13,7 +13,10 @@
 #define CONFIG_DATA    0xcfc
 #define CONFIG_ENABLE  0x80000000
 
-/* Where BARs go that nobody placed: above RAM, below the APICs and firmware; ports as firmware does. */
+/*
+ * Where BARs go that nobody placed: above RAM, below the APICs and firmware; ports as firmware
+ * does.
+ */
 #define WINDOW_MEMORY 0xe0000000
 #define WINDOW_IO     0xc000
 
@@ -225,6 +228,17 @@ struct pci_device *pci_find(uint16_t vendor, uint16_t device, uint32_t n)
 		if (devices[i].vendor == vendor && devices[i].device == device && !n--)
 			return &devices[i];
 	return NULL;
+}
+
+void pci_quiesce(void)
+{
+	for (uint32_t i = 0; i < n_devices; i++) {
+		const struct pci_device *dev = &devices[i];
+
+		if (dev->class >> 16 != CLASS_BRIDGE &&
+		    pci_read16(dev, PCI_COMMAND) & PCI_COMMAND_MASTER)
+			pci_command(dev, PCI_COMMAND_INTX_DISABLE, PCI_COMMAND_MASTER);
+	}
 }
 
 uint32_t pci_find_capability(const struct pci_device *dev, uint8_t id, uint32_t from)

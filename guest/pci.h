@@ -29,7 +29,10 @@ struct pci_device {
 	struct pci_bar bars[PCI_N_BARS];
 };
 
-/* Finds the functions of bus 0 and behind bridges, sizes their BARs, places those that have no place. */
+/*
+ * Finds the functions of bus 0 and behind bridges, sizes their BARs, places those that have no
+ * place.
+ */
 void pci_scan(void);
 
 uint32_t pci_count(void);
@@ -50,6 +53,12 @@ uint32_t pci_find_capability(const struct pci_device *dev, uint8_t id, uint32_t 
 
 /* Sets and clears bits of the command register. */
 void pci_command(const struct pci_device *dev, uint16_t set, uint16_t clear);
+
+/*
+ * Takes bus mastering and INTx from all devices: a test is over, and its memory is the next
+ * one's.
+ */
+void pci_quiesce(void);
 
 /* Maps a memory BAR; NULL if it isn't one. */
 volatile void *pci_map_bar(const struct pci_device *dev, uint32_t bar);

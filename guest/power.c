@@ -1,7 +1,7 @@
 /*
- * See power.h. isa-debug-exit is the pseudo device at port 0xf4 that ends a monitor with a status; a
- * write to it where it isn't there does nothing. Power-off: PIIX4 datasheet (Intel 290562), sections
- * 7.1 (PMBA, PMREGMISC) and 7.2 (PMCNTRL).
+ * See power.h. isa-debug-exit is the pseudo device at port 0xf4 that ends a monitor with a
+ * status; a write to it where it isn't there does nothing. Power-off: PIIX4 datasheet (Intel
+ * 290562), sections 7.1 (PMBA, PMREGMISC) and 7.2 (PMCNTRL).
  */
 #include "power.h"
 
@@ -11,16 +11,16 @@
 
 #define DEBUG_EXIT_PORT 0xf4
 
-#define PIIX4_VENDOR	 0x8086
-#define PIIX4_ACPI	 0x7113
-#define PIIX4_PMBA	 0x40
-#define PIIX4_PMBA_MASK	 0xffc0
-#define PIIX4_PMREGMISC	 0x80
-#define PIIX4_PMIOSE	 0x01 /* decode the ports at PMBA */
-#define PMCNTRL		 0x04
-#define PMCNTRL_SUS_EN	 0x2000
+#define PIIX4_VENDOR		 0x8086
+#define PIIX4_ACPI		 0x7113
+#define PIIX4_PMBA		 0x40
+#define PIIX4_PMBA_MASK		 0xffc0
+#define PIIX4_PMREGMISC		 0x80
+#define PIIX4_PMIOSE		 0x01 /* decode the ports at PMBA */
+#define PMCNTRL			 0x04
+#define PMCNTRL_SUS_EN		 0x2000
 #define PMCNTRL_SUS_TYP_SOFT_OFF 0 /* SLP_TYP of \_S5 */
-#define PMBA_DEFAULT	 0x600
+#define PMBA_DEFAULT		 0x600
 
 #define RST_CNT		   0xcf9
 #define RST_CNT_FULL	   0x06

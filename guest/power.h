@@ -7,10 +7,10 @@
 #include <stdint.h>
 
 /* Values for isa-debug-exit; the monitor's exit status is (value << 1) | 1. */
-#define POWER_EXIT_OK	 0 /* all tests passed */
+#define POWER_EXIT_OK	  0 /* all tests passed */
 #define POWER_EXIT_FAILED 1 /* a test failed */
-#define POWER_EXIT_ERROR 2 /* the guest could not go on */
-#define POWER_EXIT_TRAP	 3 /* an exception that was not expected */
+#define POWER_EXIT_ERROR  2 /* the guest could not go on */
+#define POWER_EXIT_TRAP	  3 /* an exception that was not expected */
 
 enum power_way {
 	POWER_AUTO, /* debug exit, then power-off, then reset */

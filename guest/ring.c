@@ -32,16 +32,16 @@ void ring_init(struct ring *ring, uint16_t index, uint16_t size, bool event_inde
 	ring->cookies = memory_alloc(size * sizeof(*ring->cookies), 64);
 	ring->next = memory_alloc(size * sizeof(*ring->next), 64);
 	if (indirect)
-		ring->tables = memory_alloc(
-			size * RING_MAX_INDIRECT * sizeof(struct vring_desc), 64);
+		ring->tables =
+			memory_alloc(size * RING_MAX_INDIRECT * sizeof(struct vring_desc), 64);
 	for (uint32_t i = 0; i < size; i++)
 		ring->next[i] = i + 1 < size ? i + 1 : END_OF_LIST;
 	ring_disarm(ring);
 }
 
 /* Fills an indirect table. */
-static void fill_table(struct vring_desc *table, const struct ring_segment *segments, uint32_t n_out,
-		       uint32_t n)
+static void fill_table(struct vring_desc *table, const struct ring_segment *segments,
+		       uint32_t n_out, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
 		table[i] = (struct vring_desc){
@@ -64,7 +64,8 @@ static void fill_chain(struct ring *ring, uint16_t head, const struct ring_segme
 
 		desc->addr = segments[i].address;
 		desc->len = segments[i].length;
-		desc->flags = (i >= n_out ? VRING_DESC_F_WRITE : 0) | (last ? 0 : VRING_DESC_F_NEXT);
+		desc->flags =
+			(i >= n_out ? VRING_DESC_F_WRITE : 0) | (last ? 0 : VRING_DESC_F_NEXT);
 		if (!last) {
 			desc->next = ring->next[d];
 			d = ring->next[d];
@@ -188,7 +189,10 @@ bool ring_arm(struct ring *ring, uint16_t n)
 		*ring->used_event = ring->used_index + n - 1;
 	else
 		ring->avail->flags = 0;
-	/* Pairs with the device's, between writing used->idx and reading what the driver asked for. */
+	/*
+	 * Pairs with the device's, between writing used->idx and reading what the driver asked
+	 * for.
+	 */
 	barrier_store_load();
 	return ring_pending(ring) < (ring->event_index ? n : 1);
 }

@@ -1,13 +1,15 @@
 /*
- * A driver's side of a virtqueue, in the verbs add, publish, take. What is behind them is the split
- * ring (virtio 1.3 section 2.7), with indirect descriptors and the event index where negotiated.
+ * A driver's side of a virtqueue, in the verbs add, publish, take. What is behind them is the
+ * split ring (virtio 1.3 section 2.7), with indirect descriptors and the event index where
+ * negotiated.
  *
  *	ring_add() ... ring_add()	chains of buffers, not visible to the device yet
  *	ring_publish()			visible; rings the doorbell if the device wants that
  *	ring_take()			one used chain's cookie, NULL if there is none
  *
- * Interrupts start suppressed; ring_arm() asks for one. The ring's memory is guest RAM that ring_init()
- * took; buffers belong to the caller, and to the device from ring_publish() to ring_take().
+ * Interrupts start suppressed; ring_arm() asks for one. The ring's memory is guest RAM that
+ * ring_init() took; buffers belong to the caller, and to the device from ring_publish() to
+ * ring_take().
  */
 #ifndef GUEST_RING_H
 #define GUEST_RING_H

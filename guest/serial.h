@@ -15,8 +15,8 @@ void serial_init(void);
 void serial_write(const char *bytes, uint32_t count);
 
 /*
- * Appends to the line being built, without printing it. Knows %c %s %d %u %x with flag 0, a width and
- * the length l; * and precision are not known. Text beyond 1023 bytes is cut.
+ * Appends to the line being built, without printing it. Knows %c %s %d %u %x with flag 0, a width
+ * and the length l; * and precision are not known. Text beyond 1023 bytes is cut.
  */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -1,14 +1,15 @@
 /*
  * Entry, descriptor tables, page tables.
  *
- * Boot: PVH (Xen's "x86/HVM direct boot ABI", as KVM monitors use it): 32-bit protected mode, paging
- * off, interrupts off, %ebx = address of struct hvm_start_info. With MULTIBOOT defined the image also
- * has a multiboot 1 header (%eax = 0x2badb002, %ebx = multiboot information), and boots both ways.
+ * Boot: PVH (Xen's "x86/HVM direct boot ABI", as KVM monitors use it): 32-bit protected mode,
+ * paging off, interrupts off, %ebx = address of struct hvm_start_info. With MULTIBOOT defined the
+ * image also has a multiboot 1 header (%eax = 0x2badb002, %ebx = multiboot information), and
+ * boots both ways.
  *
- * Some KVMs run code at CPL 0 in an instruction emulator, slowly and with few instructions known, and
- * only 64-bit code at CPL 3 natively. So all tables that can be are in the image, ready made, and the
- * way from entry to ring 3 is two dozen plain instructions. Everything in C runs at CPL 3; gate.S has
- * what must be done at CPL 0.
+ * Some KVMs run code at CPL 0 in an instruction emulator, slowly and with few instructions known,
+ * and only 64-bit code at CPL 3 natively. So all tables that can be are in the image, ready made,
+ * and the way from entry to ring 3 is two dozen plain instructions. Everything in C runs at CPL
+ * 3; gate.S has what must be done at CPL 0.
  */
 #include "layout.h"
 
@@ -82,7 +83,7 @@ boot_magic:
 	.balign	8
 gdt:
 	.quad	0
-	.quad	0x00cf9b000000ffff	/* 0x08: 32-bit code, what the loader's own selector means */
+	.quad	0x00cf9b000000ffff	/* 0x08: 32-bit code, as the loader's own was */
 	.quad	0x00af9b000000ffff	/* 0x10: 64-bit code, CPL 0 */
 	.quad	0x00cf93000000ffff	/* 0x18: data, CPL 0 */
 	.quad	0x00cff3000000ffff	/* 0x20: data, CPL 3 */
@@ -118,7 +119,7 @@ pdpt:
 	.quad	pd + PTE_TABLE, pd + 0x1000 + PTE_TABLE
 	.quad	pd + 0x2000 + PTE_TABLE, pd + 0x3000 + PTE_TABLE
 	.fill	507, 8, 0
-	.quad	pd + 0x3000 + PTE_TABLE	/* the last GiB of all: reached with a sign-extended disp32 */
+	.quad	pd + 0x3000 + PTE_TABLE	/* the last GiB: for sign-extended addresses */
 /* 4 GiB in 2 MiB pages; the last GiB, where device memory lies, is not cached. */
 pd:
 	.set	addr, 0

@@ -1,6 +1,8 @@
 /*
- * Any virtio device that can be given a small request that it completes by itself: net (a frame to
- * send), blk (a sector to read), rng (bytes to fill). What the interrupt and the hostile tests work on.
+ * Any virtio queue that can be given a small request: net (a frame to send), net-ctrl (a command
+ * on the control queue), blk (a sector to read), rng (bytes to fill), all completed by the device
+ * alone; and net-rx (a buffer), completed by the next frame from the host, of which there have to
+ * be many. What the interrupt and the hostile tests work on.
  */
 #ifndef GUEST_TARGET_H
 #define GUEST_TARGET_H
@@ -19,7 +21,8 @@ struct target {
 	enum virtio_transport transport;
 	struct virtio_device dev;
 	struct ring ring;
-	uint16_t queue; /* the one that the requests go to */
+	uint16_t queue;	   /* the one that the requests go to */
+	uint64_t features; /* that the queue needs */
 	int vector;
 	uint8_t *buffer; /* a page, for the request */
 };
@@ -44,10 +47,10 @@ bool target_finish(struct target *t, uint64_t timeout_ns);
 /* Both: true if the device does its work. */
 bool target_works(struct target *t);
 
-#define TARGET_PARAMS                                                                               \
-	{"device", "net", "net, blk or rng"},                                                       \
-	{                                                                                           \
-		"index", "0", "which of several"                                                    \
+#define TARGET_PARAMS                                           \
+	{"device", "net", "net, net-rx, net-ctrl, blk or rng"}, \
+	{                                                       \
+		"index", "0", "which of several"                \
 	}
 
 #endif

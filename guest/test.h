@@ -36,14 +36,19 @@ struct test {
 	bool (*run)(const struct test *test, const struct test_arg *args);
 };
 
-/* The value that a parameter has: from the command line, else its default. Numbers: see parse_number(). */
+/*
+ * The value that a parameter has: from the command line, else its default. Numbers: see
+ * parse_number().
+ */
 uint64_t test_number(const struct test *test, const struct test_arg *args, const char *name);
 const char *test_string(const struct test *test, const struct test_arg *args, const char *name);
 
 /* Starts a result line, "test=NAME result=ok|fail"; report() ends it. Returns ok. */
 bool test_result(const struct test *test, bool ok);
 
-/* A result line for a test that can't run here: "test=NAME result=skip reason=...". Returns true. */
+/*
+ * A result line for a test that can't run here: "test=NAME result=skip reason=...". Returns true.
+ */
 bool test_skip(const struct test *test, const char *reason);
 
 /* A result line "test=NAME result=fail reason=...". Returns false. */

@@ -1,8 +1,9 @@
 /*
- * blk-rw: what is written is what is read, in every shape of request. blk-bench: requests per second.
+ * blk-rw: what is written is what is read, in every shape of request. blk-bench: requests per
+ * second.
  *
- * The pattern on the disk depends on seed and sector alone, so that a later run, or the host, can check
- * what an earlier one wrote.
+ * The pattern on the disk depends on seed and sector alone, so that a later run, or the host, can
+ * check what an earlier one wrote.
  */
 #include <linux/virtio_config.h>
 
@@ -17,13 +18,13 @@
 
 #define BUFFER_BYTES (256 << 10)
 
-#define BLK_PARAMS                                                                                  \
-	{"index", "0", "which of several"}, {"transport", "auto", "auto, modern or legacy"},       \
-		{"irq", "0", "0: poll; 1: sleep until the interrupt, MSI-X; intx: by the pin"},     \
-		{"queue", "256", "ring entries at most"}, {"queues", "1", "queues at most"},       \
-		{"event-index", "1", "use the event index if offered"},                             \
-	{                                                                                           \
-		"indirect", "1", "use indirect descriptors if offered"                              \
+#define BLK_PARAMS                                                                              \
+	{"index", "0", "which of several"}, {"transport", "auto", "auto, modern or legacy"},    \
+		{"irq", "0", "0: poll; 1: sleep until the interrupt, MSI-X; intx: by the pin"}, \
+		{"queue", "256", "ring entries at most"}, {"queues", "1", "queues at most"},    \
+		{"event-index", "1", "use the event index if offered"},                         \
+	{                                                                                       \
+		"indirect", "1", "use indirect descriptors if offered"                          \
 	}
 
 static bool open_disk(const struct test *test, const struct test_arg *args, struct blk *blk)
@@ -95,12 +96,13 @@ struct rw {
 static void wrong(struct rw *rw, const char *what, uint64_t sector, uint32_t bytes, int status)
 {
 	if (rw->problems++ < MAX_PROBLEMS)
-		report("test=%s problem=%s sector=%lu bytes=%u status=%d", rw->test->name, what, sector,
-		       bytes, status);
+		report("test=%s problem=%s sector=%lu bytes=%u status=%d", rw->test->name, what,
+		       sector, bytes, status);
 }
 
 /* Cuts a buffer in n segments; odd: at addresses and lengths that are multiples of nothing. */
-static uint32_t cut(struct ring_segment *segments, uint8_t *buffer, uint32_t bytes, uint32_t n, bool odd)
+static uint32_t cut(struct ring_segment *segments, uint8_t *buffer, uint32_t bytes, uint32_t n,
+		    bool odd)
 {
 	uint32_t at = 0;
 
@@ -142,7 +144,8 @@ static void check_read(struct rw *rw, uint64_t sector, uint32_t bytes, uint32_t 
 		wrong(rw, "content", sector, bytes, status);
 }
 
-static void write_pattern(struct rw *rw, uint64_t sector, uint32_t bytes, uint32_t segments, bool odd)
+static void write_pattern(struct rw *rw, uint64_t sector, uint32_t bytes, uint32_t segments,
+			  bool odd)
 {
 	int status;
 
@@ -278,10 +281,11 @@ static bool run_rw(const struct test *test, const struct test_arg *args)
 	test_result(test, !rw.problems);
 	say(" serial=%s sectors=%lu read_only=%d queues=%u", (char *)serial, blk.sectors,
 	    blk.read_only, blk.n_queues);
-	say(" flush=%d discard=%d write_zeroes=%d", virtio_has(&blk.dev, VIRTIO_BLK_F_FLUSH), discard,
-	    zeroes);
-	report(" problems=%u requests=%lu bytes=%lu ns=%lu doorbells=%lu interrupts=%lu", rw.problems,
-	       rw.requests, rw.bytes, clock_ns() - start, blk_doorbells(&blk), blk.dev.n_interrupts);
+	say(" flush=%d discard=%d write_zeroes=%d", virtio_has(&blk.dev, VIRTIO_BLK_F_FLUSH),
+	    discard, zeroes);
+	report(" problems=%u requests=%lu bytes=%lu ns=%lu doorbells=%lu interrupts=%lu",
+	       rw.problems, rw.requests, rw.bytes, clock_ns() - start, blk_doorbells(&blk),
+	       blk.dev.n_interrupts);
 	close_disk(&blk);
 	return !rw.problems;
 }
@@ -371,8 +375,10 @@ static bool run_bench(const struct test *test, const struct test_arg *args)
 		return test_fail(test, "bad-parameter");
 	if (!open_disk(test, args, &blk))
 		return false;
-	if (blk.sectors * BLK_SECTOR < b.size)
+	if (blk.sectors * BLK_SECTOR < b.size) {
+		close_disk(&blk);
 		return test_fail(test, "disk-too-small");
+	}
 	b.times = memory_alloc(b.count * sizeof(*b.times), 64);
 	start = clock_ns();
 	for (uint32_t i = 0; i < b.depth && b.started < b.count; i++) {

@@ -1,7 +1,7 @@
 /*
  * exits: what it costs a guest to leave: medians, each of `count` times.
  *
- *	gate		UD2, through the CPL 0 handler and back: part of all that starts with it below
+ *	gate		UD2, through the CPL 0 handler and back: a part of others below
  *	cpuid		gate, and an exit that the kernel answers
  *	pio_read	gate, and an exit to the monitor: configuration address port
  *	mmio_read	exit to the monitor: device status of a virtio device
@@ -73,7 +73,8 @@ static void do_self_irq(struct exits *e)
 		pause();
 }
 
-static uint32_t median(struct exits *e, void (*what)(struct exits *e), uint32_t *times, uint32_t count)
+static uint32_t median(struct exits *e, void (*what)(struct exits *e), uint32_t *times,
+		       uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		uint64_t start = clock_ticks();
@@ -101,7 +102,8 @@ static bool run(const struct test *test, const struct test_arg *args)
 		{"self_irq", do_self_irq, false},
 	};
 	uint32_t count = MAX(test_number(test, args, "count"), 1u);
-	uint32_t *times = memory_alloc(count * sizeof(*times), 64), ns[ARRAY_SIZE(kinds)], legacy = 0;
+	uint32_t *times = memory_alloc(count * sizeof(*times), 64), ns[ARRAY_SIZE(kinds)],
+		 legacy = 0;
 	struct exits e = {.vector = irq_alloc()};
 
 	if (!target_choose(&e.t, test, args))

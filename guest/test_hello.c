@@ -1,5 +1,6 @@
 /*
- * What the guest finds itself on: command line, memory map, CPU, PCI functions.
+ * hello: what the guest finds itself on: command line, memory map, CPU, PCI functions. help: the
+ * tests there are.
  */
 #include "boot.h"
 #include "gate.h"
@@ -37,7 +38,7 @@ static void report_pci(const struct pci_device *dev)
 		if (bar->size)
 			report("bar at=%02x:%02x.%u index=%u kind=%s address=0x%lx size=%lu",
 			       dev->bus, dev->slot, dev->function, i,
-			       bar->is_io	   ? "io"
+			       bar->is_io      ? "io"
 			       : bar->is_64bit ? "memory64"
 					       : "memory32",
 			       bar->address, bar->size);
@@ -62,4 +63,24 @@ const struct test test_hello = {
 	.name = "hello",
 	.help = "prints memory map, command line, CPU and PCI functions",
 	.run = run,
+};
+
+static bool run_help(const struct test *test, const struct test_arg *args)
+{
+	uint32_t n = 0;
+
+	for (; tests[n]; n++) {
+		report("help test=%s: %s", tests[n]->name, tests[n]->help);
+		for (const struct test_param *p = tests[n]->params; p && p->name; p++)
+			report("help   %s=%s: %s", p->name, p->value, p->help);
+	}
+	test_result(test, true);
+	report(" tests=%u", n);
+	return true;
+}
+
+const struct test test_help = {
+	.name = "help",
+	.help = "prints the tests and their parameters with defaults",
+	.run = run_help,
 };

@@ -1,7 +1,7 @@
 /*
- * irq-test: a device's interrupts. MSI-X: delivered; kept pending while the entry or the function is
- * masked, seen in the pending bits, delivered at unmask; none without a vector. INTx: delivered, ISR
- * status reads 1 then 0, held back by the command register's bit 10.
+ * irq-test: a device's interrupts. MSI-X: delivered; kept pending while the entry or the function
+ * is masked, seen in the pending bits, delivered at unmask; none without a vector. INTx:
+ * delivered, ISR status reads 1 then 0, held back by the command register's bit 10.
  */
 #include <linux/pci_regs.h>
 
@@ -12,9 +12,9 @@
 #include "serial.h"
 #include "target.h"
 
-#define ISR_QUEUE 0x1	       /* ISR status: a queue, section 4.1.4.5 */
-#define SOON  (1 * NS_PER_S)   /* an interrupt that is due comes by then */
-#define NEVER (20 * NS_PER_MS) /* one that hasn't come by then is not coming */
+#define ISR_QUEUE 0x1		   /* ISR status: a queue, section 4.1.4.5 */
+#define SOON	  (1 * NS_PER_S)   /* an interrupt that is due comes by then */
+#define NEVER	  (20 * NS_PER_MS) /* one that hasn't come by then is not coming */
 
 static const struct test_param params[] = {
 	TARGET_PARAMS,
@@ -100,7 +100,6 @@ static void check_msix(struct irq_run *r)
 	check(r, target_works(&r->t), "request-not-done");
 	check(r, !irq_wait(r->t.vector, seen, NEVER), "came-though-suppressed");
 }
-
 
 static void check_intx(struct irq_run *r)
 {

@@ -1,5 +1,6 @@
 /*
- * net-tx and net-rx: frames one way, as fast as they go, checked for content (by the peer when sent).
+ * net-tx and net-rx: frames one way, as fast as they go, checked for content (by the peer when
+ * sent).
  */
 #include "clock.h"
 #include "lib.h"
@@ -87,11 +88,11 @@ static bool run_tx(const struct test *test, const struct test_arg *args)
 		return false;
 	error = traffic_init(&s, nic, form, size, gso);
 	if (error)
-		return test_fail(test, error);
+		return nic_fail(test, nic, error);
 	peer_ms = test_number(test, args, "peer");
 	if (peer_ms) {
 		if (!traffic_meet(&s, &r, peer_ms * NS_PER_MS))
-			return test_fail(test, "no-peer");
+			return nic_fail(test, nic, "no-peer");
 		drain(nic);
 	}
 	doorbells = nic->tx_doorbells;
@@ -121,7 +122,7 @@ static const struct test_param rx_params[] = {
 	{"count", "100000", "frames to wait for"},
 	{"size", "0", "bytes that the frames are to have, 0: any"},
 	{"peer", "10000", "wait so long for the first frame, milliseconds"},
-	{"idle", "1000", "end when no frame came for so long, milliseconds"},
+	{"idle", "5000", "end when no frame came for so long, milliseconds"},
 	{"lossy", "0", "lost frames are no failure"},
 	NIC_PARAMS,
 	{NULL, NULL, NULL},
@@ -177,7 +178,7 @@ static bool run_rx(const struct test *test, const struct test_arg *args)
 		return false;
 	traffic_init(&s, nic, TRAFFIC_PLAIN, 64, 0);
 	if (!traffic_meet(&s, &r, test_number(test, args, "peer") * NS_PER_MS))
-		return test_fail(test, "no-peer");
+		return nic_fail(test, nic, "no-peer");
 	start = clock_ns();
 	ns = receive_all(&r, count, idle_ns, test_number(test, args, "size"), &wrong_size) - start;
 	ok = !nic->broken && !r.bad && !wrong_size && r.frames && !r.reordered;

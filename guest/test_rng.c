@@ -1,5 +1,6 @@
 /*
- * rng: reads from a virtio entropy device (virtio 1.3 section 5.4) and checks that it isn't constant.
+ * rng: reads from a virtio entropy device (virtio 1.3 section 5.4) and checks that it isn't
+ * constant.
  */
 #include <linux/virtio_ids.h>
 
@@ -47,7 +48,10 @@ static uint32_t read_entropy(struct virtio_device *dev, struct ring *ring, int v
 	return got;
 }
 
-/* Random bytes have about half their bits set; 4096 of them stray from that by less than 1 % (3 sigma). */
+/*
+ * Random bytes have about half their bits set; 4096 of them stray from that by less than 1 % (3
+ * sigma).
+ */
 static bool looks_random(const uint8_t *bytes, uint32_t n, uint32_t *ones)
 {
 	uint32_t bits = n * 8;

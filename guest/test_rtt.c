@@ -9,12 +9,13 @@
 #include "traffic.h"
 
 #define ECHO_BATCH 16
+#define MAX_LOST   4 /* then the test gives up */
 
 static const struct test_param rtt_params[] = {
 	{"count", "10000", "round trips"},
 	{"size", "64", "bytes of a frame"},
 	{"peer", "10000", "wait so long for the peer, milliseconds"},
-	{"timeout", "1000", "a frame that isn't back by then is lost, milliseconds"},
+	{"timeout", "5000", "a frame that isn't back by then is lost, milliseconds"},
 	{"stop", "1", "send a stop frame at the end"},
 	NIC_PARAMS,
 	{NULL, NULL, NULL},
@@ -62,12 +63,12 @@ static bool run_rtt(const struct test *test, const struct test_arg *args)
 		return false;
 	error = traffic_init(&s, nic, TRAFFIC_PLAIN, size, 0);
 	if (error)
-		return test_fail(test, error);
+		return nic_fail(test, nic, error);
 	if (!traffic_meet(&s, &r, test_number(test, args, "peer") * NS_PER_MS))
-		return test_fail(test, "no-peer");
+		return nic_fail(test, nic, "no-peer");
 	times = memory_alloc(MAX(count, 1u) * sizeof(*times), 64);
 	start = clock_ns();
-	for (uint64_t i = 0; i < count && lost < 10 && !nic->broken; i++) {
+	for (uint64_t i = 0; i < count && lost < MAX_LOST && !nic->broken; i++) {
 		uint64_t ns = round_trip(&s, &r, i, timeout_ns);
 
 		if (ns)
@@ -98,7 +99,7 @@ const struct test test_net_rtt = {
 static const struct test_param echo_params[] = {
 	{"count", "0", "end after so many frames, 0: at a stop frame or silence"},
 	{"peer", "10000", "wait so long for the first frame, milliseconds"},
-	{"idle", "2000", "end when no frame came for so long, milliseconds"},
+	{"idle", "5000", "end when no frame came for so long, milliseconds"},
 	NIC_PARAMS,
 	{NULL, NULL, NULL},
 };
@@ -139,7 +140,7 @@ static bool run_echo(const struct test *test, const struct test_arg *args)
 		return false;
 	traffic_init(&s, nic, TRAFFIC_PLAIN, 64, 0);
 	if (!traffic_meet(&s, &r, test_number(test, args, "peer") * NS_PER_MS))
-		return test_fail(test, "no-peer");
+		return nic_fail(test, nic, "no-peer");
 	last = clock_ns();
 	while (!r.stopped && !nic->broken && (!count || r.frames < count)) {
 		uint32_t n;
@@ -161,7 +162,8 @@ static bool run_echo(const struct test *test, const struct test_arg *args)
 	}
 	ok = !nic->broken && !r.bad && r.frames && !dropped;
 	test_result(test, ok);
-	report(" frames=%lu dropped=%lu lost=%lu reordered=%lu bad=%lu doorbells=%lu interrupts=%lu",
+	report(" frames=%lu dropped=%lu lost=%lu reordered=%lu bad=%lu doorbells=%lu "
+	       "interrupts=%lu",
 	       r.frames, dropped, r.lost, r.reordered, r.bad, nic->tx_doorbells, nic->interrupts);
 	nic_close(nic);
 	return ok;

@@ -99,7 +99,8 @@ static bool content_ok(const struct nic_frame *frame, uint32_t offset, const str
 		const struct nic_part *p = &frame->parts[i];
 		uint32_t from = MAX(at, body), to = MIN(at + p->length, end);
 
-		if (from < to && !frame_body_ok(p->data + from - at, to - from, h->salt, from - body))
+		if (from < to &&
+		    !frame_body_ok(p->data + from - at, to - from, h->salt, from - body))
 			return false;
 		for (uint32_t j = MAX(at, end); j < at + p->length; j++)
 			trailer[j - end] = p->data[j - at];

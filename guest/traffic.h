@@ -8,7 +8,11 @@
 #include "nic.h"
 
 /* The kinds of frame a traffic_sender makes, by what the device has to do. */
-enum traffic_form { TRAFFIC_PLAIN, TRAFFIC_CHECKSUM, TRAFFIC_TSO };
+enum traffic_form {
+	TRAFFIC_PLAIN,
+	TRAFFIC_CHECKSUM,
+	TRAFFIC_TSO
+};
 
 struct traffic_sender {
 	struct nic *nic;
@@ -33,7 +37,10 @@ struct traffic_receiver {
 const char *traffic_init(struct traffic_sender *s, struct nic *nic, enum traffic_form form,
 			 uint32_t size, uint32_t gso_size);
 
-/* Writes a frame into the slot and hands it to the NIC. Returns its length: stop and ready are short. */
+/*
+ * Writes a frame into the slot and hands it to the NIC. Returns its length: stop and ready are
+ * short.
+ */
 uint32_t traffic_send(struct traffic_sender *s, const struct nic_slot *slot, enum frame_kind kind,
 		      uint64_t sequence);
 
@@ -41,14 +48,14 @@ uint32_t traffic_send(struct traffic_sender *s, const struct nic_slot *slot, enu
 bool traffic_send_now(struct traffic_sender *s, enum frame_kind kind, uint64_t sequence);
 
 /*
- * Receives and checks a frame, and counts it. Returns true if there was one; its header is in *h (kind
- * 0 if it was bad or foreign), and it is in *frame until nic_release().
+ * Receives and checks a frame, and counts it. Returns true if there was one; its header is in *h
+ * (kind 0 if it was bad or foreign), and it is in *frame until nic_release().
  */
 bool traffic_receive(struct traffic_receiver *r, struct nic_frame *frame, struct frame_header *h);
 
 /*
- * Announces the guest with ready frames until the peer answers with anything of ours, and learns its
- * address. Returns false after timeout_ns. A data frame that comes as the answer is counted.
+ * Announces the guest with ready frames until the peer answers with anything of ours, and learns
+ * its address. Returns false after timeout_ns. A data frame that comes as the answer is counted.
  */
 bool traffic_meet(struct traffic_sender *s, struct traffic_receiver *r, uint64_t timeout_ns);
 

@@ -18,8 +18,8 @@
 #define VIRTIO_TRANS_FIRST 0x1000 /* transitional ids; the subsystem id is the type */
 #define VIRTIO_TRANS_LAST  0x103f
 
-#define RESET_TIMEOUT (2 * NS_PER_S)
-#define VIRTIO_NO_VECTOR 0xffff
+#define RESET_TIMEOUT	  (2 * NS_PER_S)
+#define VIRTIO_NO_VECTOR  0xffff
 #define LEGACY_PAGE_SHIFT 12
 
 static uint16_t type_of(const struct pci_device *pci)
@@ -39,7 +39,10 @@ static struct pci_device *find(uint16_t type, uint32_t index)
 	return NULL;
 }
 
-/* Takes one capability of the vendor-specific kind (section 4.1.4). The first of each type counts. */
+/*
+ * Takes one capability of the vendor-specific kind (section 4.1.4). The first of each type
+ * counts.
+ */
 static void take_capability(struct virtio_device *dev, uint32_t at)
 {
 	uint8_t type = pci_read8(dev->pci, at + VIRTIO_PCI_CAP_CFG_TYPE);
@@ -86,15 +89,18 @@ bool virtio_open(struct virtio_device *dev, uint16_t type, uint32_t index,
 	*dev = (struct virtio_device){.pci = find(type, index), .type = type, .intx_input = -1};
 	if (!dev->pci)
 		return false;
-	pci_command(dev->pci, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER,
-		    PCI_COMMAND_INTX_DISABLE);
+	pci_command(dev->pci, PCI_COMMAND_IO | PCI_COMMAND_MEMORY, PCI_COMMAND_INTX_DISABLE);
 	virtio_find_msix(dev);
 	if (transport == VIRTIO_LEGACY || !find_modern(dev)) {
 		if (transport == VIRTIO_MODERN || !find_legacy(dev))
 			return false;
 		dev->legacy = true;
 	}
-	return virtio_reset(dev);
+	/* Only once nothing is left of an earlier driver may the device reach memory. */
+	if (!virtio_reset(dev))
+		return false;
+	pci_command(dev->pci, PCI_COMMAND_MASTER, 0);
+	return true;
 }
 
 void virtio_close(struct virtio_device *dev)
@@ -203,8 +209,8 @@ static void set64(volatile __le32 *low, uint64_t value)
 	low[1] = value >> 32;
 }
 
-void virtio_queue_place(const struct virtio_device *dev, uint16_t index, uint16_t size, uint64_t desc,
-			uint64_t avail, uint64_t used)
+void virtio_queue_place(const struct virtio_device *dev, uint16_t index, uint16_t size,
+			uint64_t desc, uint64_t avail, uint64_t used)
 {
 	select_queue(dev, index);
 	dev->common->queue_size = size;
@@ -258,8 +264,8 @@ bool virtio_queue_setup(struct virtio_device *dev, uint16_t index, uint16_t size
 uint8_t virtio_config8(const struct virtio_device *dev, uint32_t offset)
 {
 	if (dev->legacy)
-		return gate_in8(dev->port +
-				VIRTIO_PCI_CONFIG_OFF(dev->interrupts == VIRTIO_MSIX) + offset);
+		return gate_in8(dev->port + VIRTIO_PCI_CONFIG_OFF(dev->interrupts == VIRTIO_MSIX) +
+				offset);
 	return dev->config ? dev->config[offset] : 0;
 }
 
@@ -273,8 +279,8 @@ uint16_t virtio_config16(const struct virtio_device *dev, uint32_t offset)
 uint32_t virtio_config32(const struct virtio_device *dev, uint32_t offset)
 {
 	if (dev->legacy)
-		return virtio_config16(dev, offset) |
-		       (uint32_t)virtio_config16(dev, offset + 2) << 16;
+		return virtio_config16(dev, offset) | (uint32_t)virtio_config16(dev, offset + 2)
+							      << 16;
 	return dev->config ? *(volatile uint32_t *)(dev->config + offset) : 0;
 }
 

@@ -1,7 +1,7 @@
 /*
- * A virtio device behind its PCI transport (virtio 1.3 section 4.1): modern, by the capabilities in
- * configuration space, or legacy, by BAR 0's ports (section 4.1.4.10). Feature bits and registers have
- * the names of Linux's virtio headers.
+ * A virtio device behind its PCI transport (virtio 1.3 section 4.1): modern, by the capabilities
+ * in configuration space, or legacy, by BAR 0's ports (section 4.1.4.10). Feature bits and
+ * registers have the names of Linux's virtio headers.
  */
 #ifndef GUEST_VIRTIO_H
 #define GUEST_VIRTIO_H
@@ -13,9 +13,17 @@
 struct pci_device;
 struct ring;
 
-enum virtio_transport { VIRTIO_AUTO, VIRTIO_MODERN, VIRTIO_LEGACY };
+enum virtio_transport {
+	VIRTIO_AUTO,
+	VIRTIO_MODERN,
+	VIRTIO_LEGACY
+};
 
-enum virtio_interrupts { VIRTIO_POLLED, VIRTIO_MSIX, VIRTIO_INTX };
+enum virtio_interrupts {
+	VIRTIO_POLLED,
+	VIRTIO_MSIX,
+	VIRTIO_INTX
+};
 
 struct virtio_device {
 	struct pci_device *pci;
@@ -36,9 +44,9 @@ struct virtio_device {
 
 	/* Interrupts. */
 	enum virtio_interrupts interrupts;
-	uint32_t msix;			/* capability's offset, 0 if there is none */
-	uint32_t n_msix;		/* entries in the table */
-	volatile uint32_t *msix_table;	/* 4 words each: address, upper address, data, control */
+	uint32_t msix;		       /* capability's offset, 0 if there is none */
+	uint32_t n_msix;	       /* entries in the table */
+	volatile uint32_t *msix_table; /* 4 words each: address, upper address, data, control */
 	volatile uint32_t *msix_pending;
 	int intx_input;
 	uint32_t acknowledged; /* INTx: irq_count[] at the last acknowledgement */
@@ -46,8 +54,8 @@ struct virtio_device {
 };
 
 /*
- * Finds the index-th (from 0) device of this type and its registers, enables it, resets it. False if
- * there is none, or it doesn't have that transport.
+ * Finds the index-th (from 0) device of this type and its registers, enables it, resets it. False
+ * if there is none, or it doesn't have that transport.
  */
 bool virtio_open(struct virtio_device *dev, uint16_t type, uint32_t index,
 		 enum virtio_transport transport);
@@ -78,23 +86,29 @@ bool virtio_has(const struct virtio_device *dev, uint32_t feature);
 void virtio_find_msix(struct virtio_device *dev);
 void virtio_disable_interrupts(struct virtio_device *dev);
 
-/* Turns interrupts of this kind on, before the queues are set up. False if the device has not got it. */
+/*
+ * Turns interrupts of this kind on, before the queues are set up. False if the device has not got
+ * it.
+ */
 bool virtio_enable_interrupts(struct virtio_device *dev, enum virtio_interrupts kind);
 
 /*
- * Takes a vector for MSI-X table entry `entry` and sets the entry up; with INTx it is always the pin's.
- * Returns the vector.
+ * Takes a vector for MSI-X table entry `entry` and sets the entry up; with INTx it is always the
+ * pin's. Returns the vector.
  */
 int virtio_vector(const struct virtio_device *dev, uint32_t entry);
 
 /*
- * Sleeps until n more chains of the ring are used, by the interrupt at this vector (without the event
- * index: until one is). Returns at once if interrupts are not enabled. False: nothing in timeout_ns.
+ * Sleeps until n more chains of the ring are used, by the interrupt at this vector (without the
+ * event index: until one is). Returns at once if interrupts are not enabled. False: nothing in
+ * timeout_ns.
  */
 bool virtio_wait(struct virtio_device *dev, struct ring *ring, uint16_t n, int vector,
 		 uint64_t timeout_ns);
 
-/* Sets MSI-X table entry `entry` to interrupt at `vector` (irq.h), and masks or unmasks an entry. */
+/*
+ * Sets MSI-X table entry `entry` to interrupt at `vector` (irq.h), and masks or unmasks an entry.
+ */
 void virtio_msix_set(const struct virtio_device *dev, uint32_t entry, int vector);
 void virtio_msix_mask(const struct virtio_device *dev, uint32_t entry, bool masked);
 
@@ -105,15 +119,15 @@ uint8_t virtio_isr(const struct virtio_device *dev);
 uint16_t virtio_queue_max(const struct virtio_device *dev, uint16_t index);
 
 /*
- * Makes the ring of queue `index`, of at most `size` entries (modern; legacy can't choose), and tells
- * the device. msix: table entry for its interrupts, or -1.
+ * Makes the ring of queue `index`, of at most `size` entries (modern; legacy can't choose), and
+ * tells the device. msix: table entry for its interrupts, or -1.
  */
 bool virtio_queue_setup(struct virtio_device *dev, uint16_t index, uint16_t size, int msix,
 			struct ring *ring);
 
 /* Hands the device a ring at these addresses; nothing is checked. Modern only. */
-void virtio_queue_place(const struct virtio_device *dev, uint16_t index, uint16_t size, uint64_t desc,
-			uint64_t avail, uint64_t used);
+void virtio_queue_place(const struct virtio_device *dev, uint16_t index, uint16_t size,
+			uint64_t desc, uint64_t avail, uint64_t used);
 
 /* DRIVER_OK. */
 void virtio_ready(const struct virtio_device *dev);

@@ -82,8 +82,8 @@ bool blk_submit(struct blk *blk, struct blk_request *request, uint32_t type, uin
 	request->header = (struct virtio_blk_outhdr){.type = type, .sector = sector};
 	request->status = 0xff;
 	request->done = false;
-	segments[0] = (struct ring_segment){memory_address(&request->header),
-					    sizeof(request->header)};
+	segments[0] =
+		(struct ring_segment){memory_address(&request->header), sizeof(request->header)};
 	for (uint32_t i = 0; i < n; i++)
 		segments[1 + i] = data[i];
 	segments[1 + n] = (struct ring_segment){memory_address(&request->status), 1};
@@ -116,15 +116,17 @@ struct blk_request *blk_poll(struct blk *blk)
 
 bool blk_wait(struct blk *blk, uint64_t timeout_ns)
 {
-	/* All queues share the vector; arm the others, sleep on the one that has something to do. */
+	/*
+	 * All queues share the vector; arm the others, sleep on the one that has something to do.
+	 */
 	for (uint32_t i = 1; i < blk->n_queues; i++)
 		if (!ring_arm(&blk->rings[i], 1))
 			return true;
 	return virtio_wait(&blk->dev, &blk->rings[0], 1, blk->vector, timeout_ns);
 }
 
-int blk_do(struct blk *blk, uint32_t type, uint64_t sector, const struct ring_segment *data, uint32_t n,
-	   bool to_device)
+int blk_do(struct blk *blk, uint32_t type, uint64_t sector, const struct ring_segment *data,
+	   uint32_t n, bool to_device)
 {
 	uint64_t mark = memory_mark(), start = clock_ns();
 	struct blk_request *request = memory_alloc(sizeof(*request), 64);

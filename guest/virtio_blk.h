@@ -50,8 +50,8 @@ bool blk_open(struct blk *blk, const struct blk_config *config);
 void blk_close(struct blk *blk);
 
 /*
- * Queues a request of this type (VIRTIO_BLK_T_*), data in n segments; to_device: the device reads them.
- * False if the ring is full. blk_kick() tells the device.
+ * Queues a request of this type (VIRTIO_BLK_T_*), data in n segments; to_device: the device reads
+ * them. False if the ring is full. blk_kick() tells the device.
  */
 bool blk_submit(struct blk *blk, struct blk_request *request, uint32_t type, uint64_t sector,
 		const struct ring_segment *data, uint32_t n, bool to_device);
@@ -64,8 +64,8 @@ struct blk_request *blk_poll(struct blk *blk);
 bool blk_wait(struct blk *blk, uint64_t timeout_ns);
 
 /* Submits and waits. Returns the status (VIRTIO_BLK_S_*), or -1 if the device never answered. */
-int blk_do(struct blk *blk, uint32_t type, uint64_t sector, const struct ring_segment *data, uint32_t n,
-	   bool to_device);
+int blk_do(struct blk *blk, uint32_t type, uint64_t sector, const struct ring_segment *data,
+	   uint32_t n, bool to_device);
 
 uint64_t blk_doorbells(const struct blk *blk);
 

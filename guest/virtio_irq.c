@@ -1,6 +1,6 @@
 /*
- * Interrupts of a virtio device: MSI-X (PCI 3.0 section 6.8.2), or INTx with the ISR status register
- * (virtio 1.3 section 4.1.4.5). See virtio.h.
+ * Interrupts of a virtio device: MSI-X (PCI 3.0 section 6.8.2), or INTx with the ISR status
+ * register (virtio 1.3 section 4.1.4.5). See virtio.h.
  */
 #include <linux/pci_regs.h>
 

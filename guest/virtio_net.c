@@ -2,7 +2,8 @@
  * virtio-net (virtio 1.3 section 5.1), one queue pair, behind the interface of nic.h.
  *
  * A send slot is one buffer: the virtio_net_hdr, then the frame. A receive buffer likewise; with
- * mergeable buffers a frame may take several, without them and with offloads on they are 64 KiB each.
+ * mergeable buffers a frame may take several, without them and with offloads on they are 64 KiB
+ * each.
  */
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
@@ -25,9 +26,9 @@ struct virtio_net {
 	struct virtio_device dev;
 	struct ring rx, tx;
 	struct nic_config config;
-	uint32_t header;	/* bytes of virtio_net_hdr */
-	bool split_header;	/* it needs a descriptor of its own (legacy, section 2.7.4.1) */
-	bool rx_dirty;		/* buffers added and not published */
+	uint32_t header;   /* bytes of virtio_net_hdr */
+	bool split_header; /* it needs a descriptor of its own (legacy, section 2.7.4.1) */
+	bool rx_dirty;	   /* buffers added and not published */
 	int rx_vector, tx_vector;
 
 	uint8_t *tx_buffers;
@@ -108,7 +109,8 @@ static void allocate_buffers(struct nic *nic)
 	if (virtio_has(&net->dev, VIRTIO_NET_F_MRG_RXBUF))
 		net->rx_stride = net->config.rx_buffer;
 	else
-		net->rx_stride = net->config.offload_rx ? BIG_BUFFER : MAX(PLAIN_BUFFER, net->config.rx_buffer);
+		net->rx_stride = net->config.offload_rx ? BIG_BUFFER
+							: MAX(PLAIN_BUFFER, net->config.rx_buffer);
 	net->rx_stride = (net->rx_stride + 63) & -64;
 	if (net->split_header && !net->rx.indirect)
 		n_rx /= 2;
@@ -201,7 +203,8 @@ static uint32_t cut(struct virtio_net *net, uint8_t *frame, uint32_t length,
 	uint32_t pieces = MIN(MAX(net->config.segments, 1u), MAX_TX_PIECES), n = 0, at = 0;
 
 	if (net->split_header)
-		segments[n++] = (struct ring_segment){memory_address(header_of(net, frame)), net->header};
+		segments[n++] =
+			(struct ring_segment){memory_address(header_of(net, frame)), net->header};
 	for (uint32_t i = 0; i < pieces; i++) {
 		uint32_t end = (uint64_t)length * (i + 1) / pieces;
 
@@ -322,7 +325,8 @@ static bool net_wait(struct nic *nic, bool tx, uint64_t timeout_ns)
 	struct virtio_net *net = net_of(nic);
 	struct ring *ring = tx ? &net->tx : &net->rx;
 	uint16_t n = tx ? MAX(ring_in_flight(ring) * 3 / 4, 1) : 1;
-	bool happened = virtio_wait(&net->dev, ring, n, tx ? net->tx_vector : net->rx_vector, timeout_ns);
+	bool happened =
+		virtio_wait(&net->dev, ring, n, tx ? net->tx_vector : net->rx_vector, timeout_ns);
 
 	nic->interrupts = net->dev.n_interrupts;
 	return happened;

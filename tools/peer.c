@@ -1,12 +1,12 @@
 /*
- * peer: the host's end of the built-in guest's network tests, on one interface (a TAP, a bridge, a veth).
- * It makes, checks and returns the frames of guest/frame.h, through a packet socket, and ends with one
- * line of key=value pairs:
+ * peer: the host's end of the built-in guest's network tests, on one interface (a TAP, a bridge,
+ * a veth). It makes, checks and returns the frames of guest/frame.h, through a packet socket, and
+ * ends with one line of key=value pairs:
  *
  *	peer: mode=sink result=ok frames=100000 ...
  *
- * Modes: sink checks what comes; source sends; echo returns; ping measures round trips to a guest that
- * echoes; floor measures a TAP's bare system calls (peer_floor.c). One thread.
+ * Modes: sink checks what comes; source sends; echo returns; ping measures round trips to a guest
+ * that echoes; floor measures a TAP's bare system calls (peer_floor.c). One thread.
  */
 #include "peer.h"
 
@@ -140,7 +140,10 @@ static bool tally_ok(const struct peer_options *o, const struct tally *t)
 	       (!o->count || t->frames == o->count) && (!t->stopped || t->announced == t->frames);
 }
 
-/* sink and echo: takes frames until a stop frame, the count, silence after the first, or the time. */
+/*
+ * sink and echo: takes frames until a stop frame, the count, silence after the first, or the
+ * time.
+ */
 static int run_receive(const struct peer_options *o, struct link *link, bool echo)
 {
 	uint64_t end = deadline(o), drops;
@@ -186,7 +189,10 @@ static int run_echo(const struct peer_options *o, struct link *link)
 	return run_receive(o, link, true);
 }
 
-/* Waits for the guest's ready frame and learns its address. Returns its place in in[], -1: none came. */
+/*
+ * Waits for the guest's ready frame and learns its address. Returns its place in in[], -1: none
+ * came.
+ */
 static int wait_ready(const struct peer_options *o, struct link *link, uint8_t mac[6])
 {
 	uint64_t end = deadline(o);
@@ -358,7 +364,7 @@ static int run_ping(const struct peer_options *o, struct link *link)
 	link_send(link, 1, end);
 	make_frame(o, link, 0, mac, o->size);
 	start = now_ns();
-	for (uint64_t i = 0; i < count && lost < 10 && now_ns() < end; i++) {
+	for (uint64_t i = 0; i < count && lost < 4 && now_ns() < end; i++) {
 		uint64_t ns = round_trip(o, link, &t, i);
 
 		if (ns)
@@ -395,8 +401,8 @@ static const char usage_options[] =
 	"  --count N      frames to send or to wait for (default 100000; 0: no limit)\n"
 	"  --size N       bytes of a frame to send, without FCS (default 64)\n"
 	"  --rate N       frames per second to send (default: as fast as they go)\n"
-	"  --seconds S    end after this time at the latest (default 30)\n"
-	"  --idle S       end when nothing came for so long after the first frame (default 1)\n"
+	"  --seconds S    end after this time at the latest (default 60)\n"
+	"  --idle S       end when nothing came for so long after the first frame (default 5)\n"
 	"  --gso N        send TCP frames to be cut into segments of N bytes\n"
 	"  --csum         send TCP frames whose checksum is to be completed\n"
 	"  --tcp          sink and echo: expect TCP frames\n"
@@ -415,7 +421,21 @@ static void usage(FILE *to)
 
 static int parse_options(int argc, char **argv, struct peer_options *o)
 {
-	enum { COUNT = 1, SIZE, RATE, SECONDS, IDLE, GSO, CSUM, TCP, SPIN, NO_WAIT, READ, VNET, HELP };
+	enum {
+		COUNT = 1,
+		SIZE,
+		RATE,
+		SECONDS,
+		IDLE,
+		GSO,
+		CSUM,
+		TCP,
+		SPIN,
+		NO_WAIT,
+		READ,
+		VNET,
+		HELP
+	};
 	static const struct option options[] = {
 		{"count", required_argument, NULL, COUNT},
 		{"size", required_argument, NULL, SIZE},
@@ -434,7 +454,8 @@ static int parse_options(int argc, char **argv, struct peer_options *o)
 	};
 	int c;
 
-	*o = (struct peer_options){.count = 100000, .size = 64, .seconds = 30, .idle = 1, .wait = true};
+	*o = (struct peer_options){
+		.count = 100000, .size = 64, .seconds = 60, .idle = 5, .wait = true};
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case COUNT:

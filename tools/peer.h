@@ -18,18 +18,18 @@
 struct peer_options {
 	const char *interface;
 	const char *mode;
-	uint64_t count;	  /* frames; 0: no limit */
-	uint32_t size;	  /* bytes of a frame, without FCS */
-	uint64_t rate;	  /* frames per second, 0: as fast as they go */
-	double seconds;	  /* end after that long at the latest */
-	double idle;	  /* end when nothing came for so long, seconds */
-	uint32_t gso;	  /* send TCP frames with this segment size, bytes */
-	bool csum;	  /* send TCP frames with a partial checksum */
-	bool tcp;	  /* receive TCP frames */
-	bool spin;	  /* poll instead of sleeping */
-	bool wait;	  /* for the guest's ready frame */
-	bool read;	  /* floor: the reading side */
-	bool vnet_hdr;	  /* floor: TAP with virtio_net_hdr */
+	uint64_t count; /* frames; 0: no limit */
+	uint32_t size;	/* bytes of a frame, without FCS */
+	uint64_t rate;	/* frames per second, 0: as fast as they go */
+	double seconds; /* end after that long at the latest */
+	double idle;	/* end when nothing came for so long, seconds */
+	uint32_t gso;	/* send TCP frames with this segment size, bytes */
+	bool csum;	/* send TCP frames with a partial checksum */
+	bool tcp;	/* receive TCP frames */
+	bool spin;	/* poll instead of sleeping */
+	bool wait;	/* for the guest's ready frame */
+	bool read;	/* floor: the reading side */
+	bool vnet_hdr;	/* floor: TAP with virtio_net_hdr */
 };
 
 /* A packet socket on an interface, with buffers for a batch each way; virtio_net_hdr in front. */
@@ -44,7 +44,7 @@ struct link {
 	struct mmsghdr messages[LINK_BATCH];
 	struct iovec vectors[LINK_BATCH][2];
 	struct sockaddr_ll to; /* the interface, and the protocol of what is sent */
-	uint64_t retries; /* sends that found the device's queue full */
+	uint64_t retries;      /* sends that found the device's queue full */
 	uint64_t system_calls;
 };
 
@@ -61,14 +61,14 @@ int link_open(struct link *link, const char *interface, uint16_t protocol, bool 
 void link_close(struct link *link);
 
 /*
- * Receives up to max frames into in[], lengths in in_length[]. Returns how many, 0 if none came within
- * timeout_ns, or -errno.
+ * Receives up to max frames into in[], lengths in in_length[]. Returns how many, 0 if none came
+ * within timeout_ns, or -errno.
  */
 int link_receive(struct link *link, uint32_t max, uint64_t timeout_ns);
 
 /*
- * Sends out[0 .. n), all of them: where the device's queue is full it tries again, until the deadline
- * (now_ns() clock). Returns 0 or -errno (-ETIMEDOUT).
+ * Sends out[0 .. n), all of them: where the device's queue is full it tries again, until the
+ * deadline (now_ns() clock). Returns 0 or -errno (-ETIMEDOUT).
  */
 int link_send(struct link *link, uint32_t n, uint64_t deadline_ns);
 

@@ -1,8 +1,8 @@
 /*
- * The floor: one write() per frame into a TAP, or one read() per frame out of it, with nothing around.
- * No monitor that uses these calls is faster; the distance from here is what it costs itself. The TAP is
- * opened, or made, as a monitor would do it. Reading needs traffic: a second thread sends it through a
- * packet socket, like `peer source`.
+ * The floor: one write() per frame into a TAP, or one read() per frame out of it, with nothing
+ * around. No monitor that uses these calls is faster; the distance from here is what it costs
+ * itself. The TAP is opened, or made, as a monitor would do it. Reading needs traffic: a second
+ * thread sends it through a packet socket, like `peer source`.
  */
 #include "peer.h"
 
@@ -165,7 +165,8 @@ int peer_floor(const struct peer_options *o)
 	int fd = open_tap(o), ret;
 
 	if (fd < 0) {
-		printf("peer: mode=floor result=fail reason=%s error=%s\n", o->interface, strerror(-fd));
+		printf("peer: mode=floor result=fail reason=%s error=%s\n", o->interface,
+		       strerror(-fd));
 		return 1;
 	}
 	if (o->read)

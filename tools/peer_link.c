@@ -1,6 +1,6 @@
 /*
- * Packet sockets (packet(7)) with PACKET_VNET_HDR, so that offloads travel with the frames. One thread
- * uses a link; its buffers belong to it.
+ * Packet sockets (packet(7)) with PACKET_VNET_HDR, so that offloads travel with the frames. One
+ * thread uses a link; its buffers belong to it.
  */
 #include "peer.h"
 
