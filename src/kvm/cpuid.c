@@ -18,6 +18,7 @@
  */
 #include "kvm/cpuid.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -144,6 +145,17 @@ static void filter_leaves(struct cpuid_table *table)
 			table->entry[kept++] = *e;
 	}
 	table->n = kept;
+}
+
+/* The brand string, leaves 0x80000002-4: some KVMs leave it blank; the guest is told what it runs on. */
+static void set_brand(struct cpuid_table *table)
+{
+	for (uint32_t leaf = 0x80000002; leaf <= 0x80000004; leaf++) {
+		struct kvm_cpuid_entry2 *e = cpuid_get(table, leaf, 0, false);
+
+		if (e && !(e->eax | e->ebx | e->ecx | e->edx))
+			__get_cpuid(leaf, &e->eax, &e->ebx, &e->ecx, &e->edx);
+	}
 }
 
 /* ---- topology ---- */
@@ -339,6 +351,7 @@ int cpuid_build(struct cpuid *cpuid, const struct cpuid_table *supported, bool t
 	if (tsc_deadline)
 		e->ecx |= 1u << 24;
 	filter_leaves(&cpuid->table);
+	set_brand(&cpuid->table);
 	r = cpuid_apply_words(&cpuid->table, model, words, err);
 	if (r)
 		return r;
