@@ -147,7 +147,8 @@ static void filter_leaves(struct cpuid_table *table)
 	table->n = kept;
 }
 
-/* The brand string, leaves 0x80000002-4: some KVMs leave it blank; the guest is told what it runs on. */
+/* The brand string, leaves 0x80000002-4: some KVMs leave it blank; the guest is told what it runs
+ * on. */
 static void set_brand(struct cpuid_table *table)
 {
 	for (uint32_t leaf = 0x80000002; leaf <= 0x80000004; leaf++) {

@@ -14,14 +14,16 @@
 struct vm;
 
 struct cpu_topology {
-	unsigned int cpus;                    /* vCPUs at start */
-	unsigned int sockets, cores, threads; /* sockets * cores * threads >= cpus, all at least 1 */
+	unsigned int cpus; /* vCPUs at start */
+	unsigned int sockets, cores,
+		threads; /* sockets * cores * threads >= cpus, all at least 1 */
 };
 
 struct cpuid; /* a finished template, the same for all vCPUs but for APIC ids */
 
-/* model: "host", "max", with ",+feature,-feature,feature=on|off" (names as in /proc/cpuinfo and QEMU's); NULL = host.
- * Unknown models and features, and features that the host lacks, are errors that name them. */
+/* model: "host", "max", with ",+feature,-feature,feature=on|off" (names as in /proc/cpuinfo and
+ * QEMU's); NULL = host. Unknown models and features, and features that the host lacks, are errors
+ * that name them. */
 int cpuid_create(struct cpuid **cpuid, struct vm *vm, const char *model,
 		 const struct cpu_topology *topology, struct err *err);
 void cpuid_destroy(struct cpuid *cpuid);

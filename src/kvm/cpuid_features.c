@@ -230,7 +230,7 @@ static int apply_word(struct cpuid_table *table, const struct cpuid_table *host,
 	if (on && !have)
 		return err_set(err, -ENOTSUP,
 			       "-cpu %s: this host's KVM doesn't offer '%s' to guests (leave it "
-			       "out; vireo probe says what this KVM can do)",
+			       "out, or use a host that has it)",
 			       model, name);
 	return 0;
 }

@@ -9,16 +9,19 @@
 
 #include "kvm/vm.h"
 
-#define VM_ROUTES_MAX 1024 /* GSIs: the pins, then MSI routes */
+/* Entries of the route table: KVM_MAX_IRQ_ROUTES of x86 (arch/x86/include/asm/kvm_host.h). The pins
+ * take 39 of them for 24 GSIs, as ISA interrupts go to the PICs and to the IOAPIC. */
+#define VM_ROUTES_MAX 4096
+#define VM_GSIS_MAX   (VM_ROUTES_MAX - 39 + VM_GSI_PINS)
 
 struct vm {
 	int kvm_fd, vm_fd;
 
 	/* Interrupt routes: the kernel takes the table as a whole. */
 	pthread_mutex_t route_lock;
-	struct kvm_irq_routing_entry *routes; /* VM_ROUTES_MAX + chip pins */
+	struct kvm_irq_routing_entry *routes; /* VM_ROUTES_MAX */
 	unsigned int n_routes;
-	uint8_t gsi_used[VM_ROUTES_MAX / 8];
+	uint8_t gsi_used[VM_ROUTES_MAX / 8]; /* VM_GSIS_MAX bits */
 
 	/* The in-kernel devices as they were made. */
 	struct kvm_irqchip chip[3]; /* PIC master, slave, IOAPIC */

@@ -15,84 +15,125 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
-/* A file of `size` bytes in folder `path`, unlinked at once, or the file `path` itself. */
-static int open_path(const char *path, uint64_t size, struct err *err)
+/* A file of no name in folder `path`, or the file `path` itself, made if need be (*made). */
+static int open_path(const char *path, bool *made, struct err *err)
 {
 	char name[4096];
 	struct stat st;
 	int fd;
 
-	if (stat(path, &st) < 0 && errno != ENOENT)
-		return err_errno(err, "-mem-path %s", path);
-	if (errno != ENOENT && S_ISDIR(st.st_mode)) {
+	*made = false;
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
 		if (snprintf(name, sizeof(name), "%s/vireo-ram-XXXXXX", path) >= (int)sizeof(name))
 			return err_set(err, -ENAMETOOLONG, "-mem-path %s: name too long", path);
 		fd = mkostemp(name, O_CLOEXEC);
 		if (fd >= 0)
 			unlink(name);
 	} else {
-		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd < 0 && errno == ENOENT) {
+			fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+			*made = fd >= 0;
+		}
 	}
-	if (fd < 0)
+	return fd < 0 ? err_errno(err, "-mem-path %s", path) : fd;
+}
+
+/* Makes the file of -mem-path as long as RAM; one that holds something already is left as it is. */
+static int size_file(struct mem *mem, const char *path, struct err *err)
+{
+	uint64_t page = 4096;
+	struct statfs fs;
+	struct stat st;
+
+	if (fstat(mem->fd, &st) < 0)
 		return err_errno(err, "-mem-path %s", path);
-	return fd;
+	if (!S_ISREG(st.st_mode))
+		return err_set(err, -EINVAL, "-mem-path %s: neither a file nor a folder", path);
+	/* On hugetlbfs the file's length and the mapping must be whole huge pages. */
+	if (fstatfs(mem->fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
+		page = fs.f_bsize;
+	if (mem->size % page)
+		return err_set(err, -EINVAL,
+			       "-m %" PRIu64
+			       "M: not a multiple of the page size of -mem-path %s (%" PRIu64 "K)",
+			       mem->size >> 20, path, page >> 10);
+	if (st.st_size && (uint64_t)st.st_size < mem->size)
+		return err_set(err, -EINVAL,
+			       "-mem-path %s: the file has %" PRIu64 " MiB and -m asks for %" PRIu64
+			       " (a larger file, an empty one, or a folder)",
+			       path, (uint64_t)st.st_size >> 20, mem->size >> 20);
+	if (!st.st_size && ftruncate(mem->fd, mem->size) < 0)
+		return err_errno(err, "-mem-path %s: -m %" PRIu64 "M", path, mem->size >> 20);
+	return 0;
+}
+
+static int size_memfd(struct mem *mem, struct err *err)
+{
+	if (ftruncate(mem->fd, mem->size) < 0)
+		return err_errno(err, "-m %" PRIu64 "M: guest RAM", mem->size >> 20);
+	fcntl(mem->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
+	return 0;
+}
+
+static int map(struct mem *mem, const char *path, struct err *err)
+{
+	/* Huge pages are the one kind that can be reserved now; without that the guest's first
+	 * touch of one that isn't there would be a SIGBUS. */
+	int flags = path ? MAP_SHARED : MAP_SHARED | MAP_NORESERVE;
+
+	mem->map = mmap(NULL, mem->size, PROT_READ | PROT_WRITE, flags, mem->fd, 0);
+	if (mem->map == MAP_FAILED) {
+		mem->map = NULL;
+		err_errno(err, "-m %" PRIu64 "M: guest RAM", mem->size >> 20);
+		if (path)
+			err_prefix(err, "-mem-path %s", path);
+		return err_hint(err, "(less -m%s)", path ? ", or more huge pages" : "");
+	}
+	/* Guests with large pages cost the host fewer faults; where they aren't allowed nothing is
+	 * lost. */
+	madvise(mem->map, mem->size, MADV_HUGEPAGE);
+	madvise(mem->map, mem->size, MADV_DONTDUMP);
+	return 0;
+}
+
+static int preallocate(struct mem *mem, struct err *err)
+{
+	int rc = -posix_fallocate(mem->fd, 0, mem->size);
+
+	/* Linux before 5.14 doesn't know the advice (EINVAL): the pages are there, and are mapped
+	 * when they are used. */
+	if (rc == 0 && madvise(mem->map, mem->size, MADV_POPULATE_WRITE) < 0 && errno != EINVAL)
+		rc = -errno;
+	if (rc < 0)
+		err_set(err, rc,
+			"-mem-prealloc: %" PRIu64 " MiB: %s (less -m, or no -mem-prealloc)",
+			mem->size >> 20, strerror(-rc));
+	return rc;
 }
 
 int mem_create(struct mem *mem, const struct mem_config *config, struct err *err)
 {
-	uint64_t page = 4096;
-	struct statfs fs;
+	bool made = false;
 	int rc;
 
 	memset(mem, 0, sizeof(*mem));
 	mem->size = config->size;
 	if (config->path)
-		mem->fd = open_path(config->path, config->size, err);
+		mem->fd = open_path(config->path, &made, err);
 	else
 		mem->fd = memfd_create("vireo-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (mem->fd < 0)
 		return config->path ? mem->fd : err_errno(err, "guest RAM: memfd_create");
-
-	/* On hugetlbfs the file's length and the mapping must be whole huge pages. */
-	if (config->path && fstatfs(mem->fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
-		page = fs.f_bsize;
-	if (mem->size % page) {
-		rc = err_set(err, -EINVAL,
-			     "-m %" PRIu64
-			     "M: not a multiple of the page size of -mem-path %s (%" PRIu64 "K)",
-			     mem->size >> 20, config->path, page >> 10);
-		goto fail;
-	}
-	if (ftruncate(mem->fd, mem->size) < 0) {
-		rc = err_errno(err, "-m %" PRIu64 "M: guest RAM", mem->size >> 20);
-		goto fail;
-	}
-	if (!config->path)
-		fcntl(mem->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
-	mem->map = mmap(NULL, mem->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-			mem->fd, 0);
-	if (mem->map == MAP_FAILED) {
-		mem->map = NULL;
-		rc = err_errno(err, "-m %" PRIu64 "M: guest RAM", mem->size >> 20);
-		goto fail;
-	}
-	/* Guests with large pages cost the host fewer faults; where it isn't allowed nothing is
-	 * lost. */
-	madvise(mem->map, mem->size, MADV_HUGEPAGE);
-	madvise(mem->map, mem->size, MADV_DONTDUMP);
-	if (config->prealloc && (rc = -posix_fallocate(mem->fd, 0, mem->size)) < 0) {
-		err_set(err, rc,
-			"-mem-prealloc: %" PRIu64 " MiB: %s (less -m, or no -mem-prealloc)",
-			mem->size >> 20, strerror(-rc));
-		goto fail;
-	}
-	if (config->prealloc && madvise(mem->map, mem->size, MADV_POPULATE_WRITE) < 0 &&
-	    errno != EINVAL) {
-		rc = err_errno(err, "-mem-prealloc: %" PRIu64 " MiB", mem->size >> 20);
-		goto fail;
-	}
-	return 0;
-fail:
+	rc = config->path ? size_file(mem, config->path, err) : size_memfd(mem, err);
+	if (rc == 0)
+		rc = map(mem, config->path, err);
+	if (rc == 0 && config->prealloc)
+		rc = preallocate(mem, err);
+	if (rc == 0)
+		return 0;
+	if (made)
+		unlink(config->path);
 	mem_destroy(mem);
 	return rc;
 }

@@ -37,18 +37,23 @@ struct mem {
 
 struct mem_config {
 	uint64_t size;    /* bytes, a multiple of 4096 */
-	const char *path; /* -mem-path: a folder (a file is made in it and unlinked) or a file; NULL = memfd */
-	bool prealloc;    /* touch every page now; failure is an error, not a SIGBUS later */
+	/* -mem-path; NULL = memfd. A folder: a file is made in it and unlinked. A file: made if it
+	 * isn't there; one that holds something must be as long as RAM and keeps its length. */
+	const char *path;
+	bool prealloc; /* touch every page now; failure is an error, not a SIGBUS later */
 };
 
-/* Allocates RAM and maps it. No range is visible yet: mem_add_range() says where. */
+/* Allocates RAM and maps it. No range is visible yet: mem_add_range() says where. After an error
+ * there is nothing to release; the message names the option. */
 int mem_create(struct mem *mem, const struct mem_config *config, struct err *err);
-/* Shows bytes [file_offset, +size) of RAM at gpa. Page-aligned, in rising order, no overlap; else -EINVAL. */
+/* Shows bytes [file_offset, +size) of RAM at gpa. Page-aligned, in rising order, no overlap; else
+ * -EINVAL. */
 int mem_add_range(struct mem *mem, uint64_t gpa, uint64_t size, uint64_t file_offset);
 void mem_destroy(struct mem *mem);
 
-/* The one function that turns guest memory into iovecs. Splits at range ends. Returns the number of pieces
- * (0 for len 0), -EFAULT when any byte of [gpa, gpa+len) isn't RAM or the sum wraps, -E2BIG when max isn't enough. */
+/* The one function that turns guest memory into iovecs. Splits at range ends. Returns the number of
+ * pieces (0 for len 0), -EFAULT when any byte of [gpa, gpa+len) isn't RAM or the sum wraps, -E2BIG
+ * when max isn't enough for what was looked at so far. */
 int mem_iov(const struct mem *mem, uint64_t gpa, uint64_t len, struct iovec *iov, int max);
 
 /* len bytes in one piece, or NULL. For rings and tables; valid while the mem lives. */

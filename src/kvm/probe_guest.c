@@ -4,8 +4,8 @@
  * those that the interpreter knows); no flag says so, only running does.
  *
  *	guest-physical  0x1000 PML4, 0x2000 PDPT, 0x3000 page directory: 2 MiB pages, all for users
- * too 0x8000 code, 0x9000 scratch data, 0xf000 top of the stack 0x400000 nothing: a store there ends
- * a run, with its result (KVM_EXIT_MMIO)
+ * too 0x8000 code, 0x9000 scratch data, 0xf000 top of the stack 0x400000 nothing: a store there
+ * ends a run, with its result (KVM_EXIT_MMIO)
  *
  * Runs on the caller's thread and owns all it makes until it returns. Entry state: Intel SDM vol.
  *3A §4.5 (paging), §10.8 (long mode); vol. 3C §27.3 for what VMX wants of segments.
@@ -55,7 +55,7 @@
 		"probe_code_" #name ":\n" text "probe_code_" #name "_end:\n"          \
 		".code64\n.popsection\n")
 
-	CODE(arithmetic, "1: addl %ecx, %eax\n decl %ecx\n jnz 1b\n movl %eax, (%rbx)\n hlt\n");
+CODE(arithmetic, "1: addl %ecx, %eax\n decl %ecx\n jnz 1b\n movl %eax, (%rbx)\n hlt\n");
 CODE(cmpxchg16b,
      "lock cmpxchg16b (%rsi)\n setz %al\n movzbl %al, %eax\n movl %eax, (%rbx)\n hlt\n");
 CODE(sse, "movl $0x5a5a, %eax\n movd %eax, %xmm0\n movups %xmm0, (%rsi)\n movups (%rsi), %xmm1\n"

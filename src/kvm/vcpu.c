@@ -67,7 +67,6 @@ struct vcpu {
 
 	pthread_t thread;
 	bool has_thread;
-	int tid;
 	pthread_mutex_t lock; /* want, parked, stopped */
 	pthread_cond_t changed;
 	enum want want;
@@ -238,8 +237,7 @@ static bool park(struct vcpu *v)
 
 static bool must_park(struct vcpu *v)
 {
-	/* Pairs with the release in request(): seeing it 0 here is no promise, KVM_RUN looks again.
-	 */
+	/* Pairs with the release in request(): 0 here is no promise, KVM_RUN looks again. */
 	return __atomic_load_n(&v->run->immediate_exit, __ATOMIC_ACQUIRE) || v->stopped;
 }
 
@@ -247,7 +245,6 @@ static void *vcpu_thread(void *arg)
 {
 	struct vcpu *v = arg;
 
-	v->tid = gettid();
 	while (park(v))
 		while (!must_park(v))
 			run_once(v);
@@ -310,6 +307,12 @@ void vcpu_pause(struct vcpu *v)
 	while (!v->parked)
 		pthread_cond_wait(&v->changed, &v->lock);
 	pthread_mutex_unlock(&v->lock);
+}
+
+void vcpu_tell_paused(struct vcpu *v)
+{
+	/* Guests that have no kvmclock give EINVAL. */
+	ioctl(v->fd, KVM_KVMCLOCK_CTRL, 0);
 }
 
 /* ---- state ---- */
@@ -498,10 +501,15 @@ int vcpu_create(struct vcpu **out, struct vm *vm, unsigned int index, const stru
 	v->run = MAP_FAILED;
 	pthread_mutex_init(&v->lock, NULL);
 	pthread_cond_init(&v->changed, NULL);
+	v->fd = -1;
 	v->power_on = calloc(1, sizeof(*v->power_on));
+	if (!v->power_on) {
+		rc = err_set(err, -ENOMEM, "out of memory");
+		goto fail;
+	}
 	/* KVM's id of a vCPU is its APIC id. */
 	v->fd = ioctl(vm->vm_fd, KVM_CREATE_VCPU, (unsigned long)cpuid_apic_id(cpuid, index));
-	if (v->fd < 0 || !v->power_on) {
+	if (v->fd < 0) {
 		rc = err_errno(err, "-smp: vCPU %u: KVM_CREATE_VCPU", index);
 		goto fail;
 	}
@@ -551,9 +559,4 @@ void vcpu_destroy(struct vcpu *v)
 const struct vcpu_counters *vcpu_counters(const struct vcpu *v)
 {
 	return &v->counters;
-}
-
-int vcpu_thread_id(const struct vcpu *v)
-{
-	return v->tid;
 }

@@ -1,9 +1,9 @@
 /*
  * A virtual processor: its thread, its run loop, its registers at start.
  *
- * The thread runs KVM_RUN until it is told to stop; exits go to the ops below, on the vCPU's thread.
- * Pausing and stopping are requests from the control thread that wait for the vCPU to be out of
- * the guest (a signal, and kvm_run.immediate_exit so that none is lost).
+ * The thread runs KVM_RUN until it is told to stop; exits go to the ops below, on the vCPU's
+ * thread. Pausing and stopping are requests from the control thread that wait for the vCPU to be
+ * out of the guest (a signal, and kvm_run.immediate_exit so that none is lost).
  */
 #ifndef VIREO_KVM_VCPU_H
 #define VIREO_KVM_VCPU_H
@@ -23,7 +23,8 @@ enum vcpu_stop {
 	VCPU_STOP_INTERNAL, /* KVM can't go on (emulation failure ...): log says what */
 };
 
-/* What a vCPU asks of its machine. All run on the vCPU's thread. value: little-endian number of `size` bytes. */
+/* What a vCPU asks of its machine. All run on the vCPU's thread. value: little-endian number of
+ * `size` bytes. */
 struct vcpu_ops {
 	uint64_t (*pio_read)(void *opaque, uint16_t port, unsigned int size);
 	void (*pio_write)(void *opaque, uint16_t port, unsigned int size, uint64_t value);
@@ -64,12 +65,15 @@ void vcpu_pause(struct vcpu *vcpu);
 /* The first half of vcpu_pause(), so that many can be told before one is waited for. */
 void vcpu_pause_request(struct vcpu *vcpu);
 
+/* Paused only, before it goes on: tells a guest with kvmclock that it stood still, so that its
+ * watchdogs don't take the gap for a lock-up. */
+void vcpu_tell_paused(struct vcpu *vcpu);
+
 /* Paused only: registers, LAPIC, MSRs as they were when it was made (power-on). */
 int vcpu_reset(struct vcpu *vcpu);
 /* Paused only, the first processor: registers for a kernel's entry. */
 int vcpu_set_entry(struct vcpu *vcpu, const struct vcpu_entry *entry);
 
 const struct vcpu_counters *vcpu_counters(const struct vcpu *vcpu);
-int vcpu_thread_id(const struct vcpu *vcpu); /* Linux TID, for pinning and accounting */
 
 #endif

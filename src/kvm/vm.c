@@ -4,6 +4,7 @@
 #include "kvm/vm.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -91,7 +92,7 @@ int vm_create(struct vm **out, struct err *err)
 		return err_set(err, -ENOMEM, "out of memory");
 	vm->kvm_fd = vm->vm_fd = -1;
 	pthread_mutex_init(&vm->route_lock, NULL);
-	vm->routes = calloc(VM_ROUTES_MAX + 64, sizeof(*vm->routes));
+	vm->routes = calloc(VM_ROUTES_MAX, sizeof(*vm->routes));
 	rc = vm->routes ? kvm_open(err) : err_set(err, -ENOMEM, "out of memory");
 	if (rc < 0)
 		goto fail;
@@ -146,16 +147,12 @@ int vm_set_memory(struct vm *vm, const struct mem *mem, struct err *err)
 		};
 
 		if (ioctl(vm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
-			return err_errno(err, "/dev/kvm: KVM_SET_USER_MEMORY_REGION");
+			return err_errno(err,
+					 "-m: /dev/kvm: %" PRIu64 " MiB of RAM at 0x%" PRIx64
+					 " (KVM_SET_USER_MEMORY_REGION)",
+					 mem->range[i].size >> 20, mem->range[i].gpa);
 	}
 	return 0;
-}
-
-int vm_check_extension(const struct vm *vm, int cap)
-{
-	int n = ioctl(vm->vm_fd, KVM_CHECK_EXTENSION, cap);
-
-	return n < 0 ? 0 : n;
 }
 
 void vm_irq_set(struct vm *vm, unsigned int gsi, bool level)
@@ -177,6 +174,13 @@ void vm_msi_send(struct vm *vm, struct vm_msi msi)
 	ioctl(vm->vm_fd, KVM_SIGNAL_MSI, &m);
 }
 
+/* route_lock held. */
+static bool gsi_used(const struct vm *vm, int gsi)
+{
+	return gsi >= VM_GSI_PINS && gsi < VM_GSIS_MAX && vm->gsi_used[gsi / 8] & 1 << gsi % 8;
+}
+
+/* route_lock held. The message of a GSI, or NULL when it has none yet. */
 static struct kvm_irq_routing_entry *route_find(struct vm *vm, int gsi)
 {
 	for (unsigned int i = vm->n_routes; i-- > 0;)
@@ -187,32 +191,27 @@ static struct kvm_irq_routing_entry *route_find(struct vm *vm, int gsi)
 
 int vm_msi_route_alloc(struct vm *vm)
 {
-	int gsi = -ENOSPC;
+	int gsi;
 
 	pthread_mutex_lock(&vm->route_lock);
-	for (int i = VM_GSI_PINS; i < VM_ROUTES_MAX; i++) {
-		if (!(vm->gsi_used[i / 8] & 1 << i % 8)) {
-			vm->gsi_used[i / 8] |= 1 << i % 8;
-			gsi = i;
+	for (gsi = VM_GSI_PINS; gsi < VM_GSIS_MAX; gsi++)
+		if (!gsi_used(vm, gsi))
 			break;
-		}
-	}
+	if (gsi < VM_GSIS_MAX)
+		vm->gsi_used[gsi / 8] |= 1 << gsi % 8;
 	pthread_mutex_unlock(&vm->route_lock);
-	return gsi;
+	return gsi < VM_GSIS_MAX ? gsi : -ENOSPC;
 }
 
-int vm_msi_route_set(struct vm *vm, int gsi, struct vm_msi msi)
+/* route_lock held. */
+static int route_set(struct vm *vm, int gsi, struct vm_msi msi)
 {
-	struct kvm_irq_routing_entry *e, old;
-	bool added = false;
+	struct kvm_irq_routing_entry *e = route_find(vm, gsi), old;
+	bool added = !e;
 	int rc;
 
-	pthread_mutex_lock(&vm->route_lock);
-	e = route_find(vm, gsi);
-	if (!e) {
+	if (added)
 		e = &vm->routes[vm->n_routes++];
-		added = true;
-	}
 	old = *e;
 	*e = (struct kvm_irq_routing_entry){
 		.gsi = gsi,
@@ -227,6 +226,15 @@ int vm_msi_route_set(struct vm *vm, int gsi, struct vm_msi msi)
 		if (added)
 			vm->n_routes--;
 	}
+	return rc;
+}
+
+int vm_msi_route_set(struct vm *vm, int gsi, struct vm_msi msi)
+{
+	int rc;
+
+	pthread_mutex_lock(&vm->route_lock);
+	rc = gsi_used(vm, gsi) ? route_set(vm, gsi, msi) : -EINVAL;
 	pthread_mutex_unlock(&vm->route_lock);
 	return rc;
 }
@@ -235,15 +243,15 @@ void vm_msi_route_free(struct vm *vm, int gsi)
 {
 	struct kvm_irq_routing_entry *e;
 
-	if (gsi < VM_GSI_PINS || gsi >= VM_ROUTES_MAX)
-		return;
 	pthread_mutex_lock(&vm->route_lock);
-	e = route_find(vm, gsi);
-	if (e) {
-		*e = vm->routes[--vm->n_routes];
-		routes_commit(vm);
+	if (gsi_used(vm, gsi)) {
+		e = route_find(vm, gsi);
+		if (e) {
+			*e = vm->routes[--vm->n_routes];
+			routes_commit(vm);
+		}
+		vm->gsi_used[gsi / 8] &= ~(1 << gsi % 8);
 	}
-	vm->gsi_used[gsi / 8] &= ~(1 << gsi % 8);
 	pthread_mutex_unlock(&vm->route_lock);
 }
 

@@ -18,16 +18,14 @@
 
 struct vm;
 
-/* Opens /dev/kvm, checks the API version (12) and what vireo can't do without, makes a VM with in-kernel
- * PIC, IOAPIC, LAPICs and PIT. The error says what to do (load kvm_intel/kvm_amd, join group kvm ...). */
+/* Opens /dev/kvm, checks the API version (12) and what vireo can't do without, makes a VM with
+ * in-kernel PIC, IOAPIC, LAPICs and PIT. The error says what to do (load kvm_intel/kvm_amd, join
+ * group kvm ...). */
 int vm_create(struct vm **vm, struct err *err);
 void vm_destroy(struct vm *vm);
 
 /* Gives the guest the ranges of mem. Before the first vCPU runs. */
 int vm_set_memory(struct vm *vm, const struct mem *mem, struct err *err);
-
-/* KVM_CHECK_EXTENSION by number. */
-int vm_check_extension(const struct vm *vm, int cap);
 
 /* ---- interrupt lines ---- */
 /* Sets the level of an IOAPIC/PIC input, gsi < VM_GSI_PINS. */
@@ -43,8 +41,10 @@ struct vm_msi {
 void vm_msi_send(struct vm *vm, struct vm_msi msi);
 
 /* A route: one GSI that stands for a message, so that an irqfd can send it. */
-int vm_msi_route_alloc(struct vm *vm);                            /* GSI, or -ENOSPC / -errno */
-int vm_msi_route_set(struct vm *vm, int gsi, struct vm_msi msi); /* 0 or -errno */
+int vm_msi_route_alloc(struct vm *vm); /* GSI, or -ENOSPC: about 4000 are all taken */
+/* 0; -EINVAL: the GSI isn't allocated, or KVM refuses the message; -ENOMEM. After an error the GSI
+ * stands for what it stood for before. */
+int vm_msi_route_set(struct vm *vm, int gsi, struct vm_msi msi);
 void vm_msi_route_free(struct vm *vm, int gsi);
 
 /* Ties an eventfd to a GSI: a write to fd injects it, with no exit of any thread to vireo.
@@ -56,7 +56,7 @@ int vm_irqfd_detach(struct vm *vm, int fd, int gsi);
 struct vm_doorbell {
 	uint64_t address; /* guest-physical, or port */
 	bool pio;
-	uint8_t size;     /* 1, 2, 4, 8; 0 = any size (MMIO only, the value isn't looked at: the fastest) */
+	uint8_t size; /* 1, 2, 4, 8; 0 = any size (MMIO; the value isn't looked at: the fastest) */
 	bool match;       /* only writes of this value */
 	uint64_t value;
 	int fd;           /* eventfd that is signalled in place of an exit */
@@ -67,6 +67,5 @@ int vm_doorbell_del(struct vm *vm, const struct vm_doorbell *bell);
 
 /* ---- state of the in-kernel devices (PIC, IOAPIC, PIT): as made, put back at reset ---- */
 int vm_reset(struct vm *vm);
-
 
 #endif

@@ -4,6 +4,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +13,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -504,7 +509,7 @@ static void test_direct(void **state)
 	free(buf);
 }
 
-/* A write to a full file system, or to a file that may not grow, says so. */
+/* What reaches the medium when: a write with fua, a flush, and no flush at all. */
 static void test_flushes(void **state)
 {
 	uint8_t buf[512] = {1};
@@ -525,6 +530,55 @@ static void test_flushes(void **state)
 	assert_int_equal(ranged(&d, BLK_FLUSH, 0, 0, false), 0);
 	assert_int_equal(counter_get(&d.queue->counters.syscalls), 0);
 	disk_close(&d);
+}
+
+/* The kernel refuses io_uring_setup() as a container's profile does: a sentence, and nothing left
+ * behind. */
+static int without_io_uring(int error)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned int)error),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {sizeof(filter) / sizeof(filter[0]), filter};
+	struct blk_queue *queue;
+	struct blk_backend *blk;
+	struct loop *loop;
+	struct err err = {0};
+	int r;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+		return 77;
+	blk = open_blk("", &err);
+	if (!blk || loop_create(&loop, "test", 0, &err))
+		return 1;
+	r = blk_queue_open(blk, loop, &queue, &err);
+	loop_destroy(loop);
+	blk_destroy(blk);
+	if (r != -error || queue || !strstr(err.msg, error == EPERM ? "io_uring_disabled" : "5.10"))
+		return 2;
+	return 0;
+}
+
+static void test_no_io_uring(void **state)
+{
+	static const int errors[] = {EPERM, ENOSYS};
+
+	make_file("none", "", 0, 4096);
+	for (int i = 0; i < 2; i++) {
+		int status;
+		pid_t child = fork();
+
+		if (!child)
+			_exit(without_io_uring(errors[i]));
+		assert_int_equal(waitpid(child, &status, 0), child);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+			skip(); /* no seccomp here */
+		assert_int_equal(status, 0);
+	}
 }
 
 /* ---- on a loop's thread ---- */
@@ -604,12 +658,13 @@ static int tear_down(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refused), cmocka_unit_test(test_locks),
-		cmocka_unit_test(test_reopen),	cmocka_unit_test(test_transfer),
-		cmocka_unit_test(test_range),	cmocka_unit_test(test_end_of_file),
-		cmocka_unit_test(test_discard), cmocka_unit_test(test_zeroes),
-		cmocka_unit_test(test_many),	cmocka_unit_test(test_direct),
-		cmocka_unit_test(test_flushes), cmocka_unit_test(test_on_loop),
+		cmocka_unit_test(test_refused),	    cmocka_unit_test(test_locks),
+		cmocka_unit_test(test_reopen),	    cmocka_unit_test(test_transfer),
+		cmocka_unit_test(test_range),	    cmocka_unit_test(test_end_of_file),
+		cmocka_unit_test(test_discard),	    cmocka_unit_test(test_zeroes),
+		cmocka_unit_test(test_many),	    cmocka_unit_test(test_direct),
+		cmocka_unit_test(test_flushes),	    cmocka_unit_test(test_on_loop),
+		cmocka_unit_test(test_no_io_uring),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

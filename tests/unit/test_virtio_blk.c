@@ -1,5 +1,6 @@
 /*
- * virtio-blk at the level of its rings: what a driver asks for, what reaches the disk, and what is answered.
+ * virtio-blk at the level of its rings: what a driver asks for, what reaches the disk, and what is
+ * answered.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -193,7 +194,8 @@ static void test_read_write(void **state)
 	vblk_fixture_free(f);
 }
 
-/* The framing is the driver's: header in three pieces, one of them with data; data and status in one. */
+/* The framing is the driver's: header in three pieces, one of them with data; data and status in
+ * one. */
 static void test_any_layout(void **state)
 {
 	struct vdriver_buf write[] = {{HEADER, 5, false},
@@ -393,7 +395,8 @@ static void test_latch(void **state)
 	}
 }
 
-/* A driver that offers one buffer again and again has no more in flight than the queue has entries. */
+/* A driver that offers one buffer again and again has no more in flight than the queue has entries.
+ * */
 static void test_same_buffer(void **state)
 {
 	struct vblk_fixture *f = start("drive=d0,queue-size=64");

@@ -1,8 +1,10 @@
 /*
- * A virtio-blk without a VM: the model on a transport made of function pointers, a disk that lives in memory, guest
- * memory from calloc(). For the tests of the device at the level of its rings, and for its fuzz harness.
+ * A virtio-blk without a VM: the model on a transport made of function pointers, a disk that lives
+ * in memory, guest memory from calloc(). For the tests of the device at the level of its rings, and
+ * for its fuzz harness.
  *
- * Nothing runs by itself: vblk_step() does what the I/O thread would, until there is nothing left to do.
+ * Nothing runs by itself: vblk_step() does what the I/O thread would, until there is nothing left
+ * to do.
  */
 #ifndef VIREO_TESTS_VBLK_FIXTURE_H
 #define VIREO_TESTS_VBLK_FIXTURE_H
@@ -27,7 +29,8 @@
 #define VBLK_QUEUES   2
 #define VBLK_HELD     2048
 
-/* The disk. What is submitted is held until fake_disk_complete(), unless `eager`: then the kick completes it. */
+/* The disk. What is submitted is held until fake_disk_complete(), unless `eager`: then the kick
+ * completes it. */
 struct fake_disk {
 	struct blk_backend blk; /* first */
 	struct blk_queue queue[VBLK_QUEUES];
@@ -221,8 +224,8 @@ static inline void vblk_fixture_end(struct vblk_fixture *f)
 	free(f);
 }
 
-/* The model with these -device options ("drive=d0,..."), on a disk of this kind. NULL when its realize() refused, err
- * says why. */
+/* The model with these -device options ("drive=d0,..."), on a disk of this kind. NULL when its
+ * realize() refused, err says why. */
 static inline struct vblk_fixture *vblk_fixture_new(const char *options,
 						    const struct blk_info *info, struct err *err)
 {
@@ -293,7 +296,8 @@ static inline void vblk_ring_up(struct vblk_fixture *f, unsigned int index, uint
 	virtio_queue_enable(queue);
 }
 
-/* What a driver does up to DRIVER_OK: takes `features` (those that are offered), makes its rings. */
+/* What a driver does up to DRIVER_OK: takes `features` (those that are offered), makes its rings.
+ * */
 static inline void vblk_driver_ok(struct vblk_fixture *f, uint64_t features, bool legacy,
 				  uint16_t ring_size)
 {
