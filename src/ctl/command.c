@@ -69,6 +69,12 @@ static void print_status(FILE *out, json_t *v)
 		fprintf(out, "VM status: paused (%s)\n", status);
 }
 
+static int run_name(struct machine *m, json_t *args, json_t **result, struct err *err)
+{
+	*result = query_name(m);
+	return 0;
+}
+
 static int run_network(struct machine *m, json_t *args, json_t **result, struct err *err)
 {
 	*result = query_network(m);
@@ -128,6 +134,7 @@ static int run_help(struct machine *m, json_t *args, json_t **result, struct err
 static const struct command commands[] = {
 	{"help", {{0}}, "this list", run_help},
 	{"info status", {{0}}, "is the VM running?", run_status, print_status},
+	{"info name", {{0}}, "-name and -uuid", run_name},
 	{"info network", {{0}}, "NICs and what they are joined to", run_network},
 	{"info pci", {{0}}, "PCI functions and where their BARs are", run_pci, print_pci},
 	{"info io",
@@ -165,38 +172,53 @@ static int run_help(struct machine *m, json_t *args, json_t **result, struct err
 
 /* ---- printing ---- */
 
+static bool is_container(json_t *v)
+{
+	return json_is_object(v) || json_is_array(v);
+}
+
+static void print_scalar(FILE *out, json_t *v)
+{
+	if (json_is_string(v))
+		fprintf(out, "%s", json_string_value(v));
+	else if (json_is_boolean(v))
+		fprintf(out, "%s", json_is_true(v) ? "on" : "off");
+	else if (json_is_integer(v))
+		fprintf(out, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+	else if (json_is_real(v))
+		fprintf(out, "%g", json_real_value(v));
+	else
+		fprintf(out, "none");
+}
+
+/* Objects go on in the lines below their name, deeper; so do arrays of them, with a line between two. An
+ * array of plain values stands on the line of its name. */
 static void print_value(FILE *out, json_t *v, int depth)
 {
 	const char *key;
 	json_t *member;
 	size_t i;
 
-	if (json_is_object(v)) {
-		json_object_foreach(v, key, member)
-		{
-			bool nested = json_is_object(member) || json_is_array(member);
+	json_object_foreach(v, key, member) {
+		bool below = is_container(member) &&
+			     !(json_is_array(member) && !is_container(json_array_get(member, 0)));
 
-			fprintf(out, "%*s%s:%s", 2 * depth, "", key, nested ? "\n" : " ");
-			print_value(out, member, depth + 1);
-		}
-	} else if (json_is_array(v)) {
-		json_array_foreach(v, i, member)
-		{
-			if (i && json_is_object(member))
-				fputc('\n', out);
-			print_value(out, member, depth);
-		}
-	} else if (json_is_string(v)) {
-		fprintf(out, "%s\n", json_string_value(v));
-	} else if (json_is_boolean(v)) {
-		fprintf(out, "%s\n", json_is_true(v) ? "on" : "off");
-	} else if (json_is_integer(v)) {
-		fprintf(out, "%" JSON_INTEGER_FORMAT "\n", json_integer_value(v));
-	} else if (json_is_real(v)) {
-		fprintf(out, "%g\n", json_real_value(v));
-	} else {
-		fprintf(out, "none\n");
+		fprintf(out, "%*s%s:%s", 2 * depth, "", key, below ? "\n" : " ");
+		print_value(out, member, depth + 1);
 	}
+	json_array_foreach(v, i, member) {
+		if (is_container(member)) {
+			fprintf(out, "%s", i ? "\n" : "");
+			print_value(out, member, depth);
+		} else {
+			fprintf(out, "%s", i ? " " : "");
+			print_scalar(out, member);
+		}
+	}
+	if (!is_container(v))
+		print_scalar(out, v);
+	if (!is_container(v) || (json_is_array(v) && !is_container(json_array_get(v, 0))))
+		fputc('\n', out);
 }
 
 void command_print_value(FILE *out, json_t *value)

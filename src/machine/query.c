@@ -19,6 +19,13 @@ json_t *query_status(struct machine *machine)
 			 state == MACHINE_RUNNING);
 }
 
+json_t *query_name(struct machine *machine)
+{
+	const struct vm_config *config = machine_config(machine);
+
+	return json_pack("{s:s?, s:s?}", "name", config->name, "uuid", config->uuid);
+}
+
 /* ---- network ---- */
 
 static json_t *describe_net(struct net_backend *net)
@@ -57,9 +64,9 @@ static void add_nic(struct device *dev, void *opaque)
 		return;
 	machine_each_net(l->machine, match_net, &q);
 	o = json_pack("{s:s, s:s}", "id", dev->id, "model", dev->model->name);
-	json_object_set_new(o, "netdev", q.found ? q.found : json_null());
 	if (dev->model->info)
 		dev->model->info(dev, o);
+	json_object_set_new(o, "netdev", q.found ? q.found : json_null());
 	json_array_append_new(l->list, o);
 }
 
