@@ -90,7 +90,7 @@ static int parse_item(struct opt_list *list, const char **text, const char *impl
 		return -ENOMEM;
 	if (implied)
 		return append(list, strdup(implied), item);
-	if (!strncmp(item, "no", 2) && item[2]) {
+	if (strlen(item) > 2 && !strncmp(item, "no", 2)) {
 		memmove(item, item + 2, strlen(item + 2) + 1);
 		return append(list, item, strdup("off"));
 	}

@@ -103,7 +103,7 @@ int elf_plan(struct boot *boot, uint64_t *entry, struct err *err)
 		struct elf_segment s;
 
 		rc = read_segment(boot, &info, i, &s, err);
-		if (rc < 0)
+		if (rc)
 			return rc;
 		if (s.type != PT_LOAD)
 			continue;

@@ -132,7 +132,7 @@ static int plan_kludge(struct boot *boot, const struct multiboot_header *h, uint
 
 static int multiboot_plan(struct boot *boot, struct err *err)
 {
-	struct multiboot_header h;
+	struct multiboot_header h = {0};
 	long at = find_header(boot, &h);
 	uint32_t unknown;
 	int rc;

@@ -280,7 +280,7 @@ int bus_map(struct bus *bus, struct bus_region *region, uint64_t base)
 	struct table *t;
 
 	if (!region->size || base + region->size - 1 < base ||
-	    (space == BUS_PIO && base + region->size > PIO_END))
+	    (space == BUS_PIO && base + region->size - 1 >= PIO_END))
 		return -EINVAL;
 	bus_unmap(region);
 	pthread_mutex_lock(&bus->lock);
@@ -334,9 +334,8 @@ void bus_synchronize(struct bus *bus)
 
 /* ---- access ---- */
 
-/* Runs within [enter, leave] of a reader. The region at addr, and the last address that it answers.
- */
-static struct bus_region *find(const struct table *t, uint64_t addr, uint64_t *base, uint64_t *last)
+/* The interval that addr lies in, or NULL. */
+static const struct interval *find(const struct table *t, uint64_t addr)
 {
 	unsigned int low = 0, high = t->n;
 
@@ -348,11 +347,7 @@ static struct bus_region *find(const struct table *t, uint64_t addr, uint64_t *b
 		else
 			high = mid;
 	}
-	if (low == t->n || addr < t->at[low].base)
-		return NULL;
-	*last = t->at[low].last;
-	*base = t->at[low].region_base;
-	return __atomic_load_n(&t->at[low].region, __ATOMIC_RELAXED);
+	return low < t->n && addr >= t->at[low].base ? &t->at[low] : NULL;
 }
 
 /* The largest power of two up to `left` and max that offset is aligned to. */
@@ -433,16 +428,21 @@ static void leave(struct bus *bus, unsigned int reader)
 	__atomic_store_n(&bus->reader[reader].epoch, 0, __ATOMIC_RELEASE);
 }
 
-/* The region at addr and how many of the `left` bytes from there on it answers; where there is none, one byte. */
+/* Between enter() and leave(): the region at addr, the offset in it, and how many of the `left`
+ * bytes from there on it answers. Where there is none: NULL, for one byte. */
 static struct bus_region *claim(const struct table *t, uint64_t addr, unsigned int left,
 				uint64_t *offset, unsigned int *n)
 {
-	uint64_t base = 0, last = 0;
-	struct bus_region *r = find(t, addr, &base, &last);
+	const struct interval *at = find(t, addr);
+	uint64_t after; /* bytes of the interval behind the one at addr */
 
-	*offset = addr - base;
-	*n = !r ? 1 : last - addr >= left - 1 ? left : (unsigned int)(last - addr) + 1;
-	return r;
+	*n = 1;
+	if (!at)
+		return NULL;
+	*offset = addr - at->region_base;
+	after = at->last - addr;
+	*n = after >= left - 1 ? left : (unsigned int)after + 1;
+	return __atomic_load_n(&at->region, __ATOMIC_RELAXED);
 }
 
 uint64_t bus_read(struct bus *bus, unsigned int reader, enum bus_space space, uint64_t addr,

@@ -2,14 +2,14 @@
  * Port and memory I/O: which region answers an access.
  *
  * A region is a piece of a device: a BAR, a block of ports. Its handlers get an offset within it
- * and never learn where it sits. The tables that map addresses to regions are snapshots: whoever maps or
- * unmaps makes a new table and swaps the pointer; vCPU threads look up without a lock.
- * A table that was replaced is freed when no vCPU can be using it any more.
+ * and never learn where it sits. The tables that map addresses to regions are snapshots: whoever
+ * maps or unmaps makes a new table and swaps the pointer; vCPU threads look up without a lock. A
+ * table that was replaced is freed when no vCPU can be using it any more.
  *
- *	vCPU exit -> bus_read/bus_write -> table (binary search) -> region -> lock of the device -> handler
+ *	vCPU exit -> bus_read/bus_write -> table (binary search) -> region -> device's lock -> handler
  *
- * Doorbells (ioeventfds) belong to a region as (offset, size, value); the bus ties them to KVM while the
- * region is mapped, and moves them with it.
+ * Doorbells (ioeventfds) belong to a region as (offset, size, value); the bus ties them to KVM
+ * while the region is mapped, and moves them with it.
  *
  * An access that no region answers reads as all ones and writes to nowhere, as on a PC.
  */
@@ -26,16 +26,21 @@
 
 struct vm;
 
-enum bus_space { BUS_PIO, BUS_MMIO, BUS_SPACES };
+enum bus_space {
+	BUS_PIO,
+	BUS_MMIO,
+	BUS_SPACES
+};
 
-/* Handlers of a region. offset + size never leaves the region; size is 1, 2, 4 or 8. value is little-endian as a number.
- * The bus cuts an access into naturally aligned pieces of at most `max` bytes, lowest address first (`unaligned`: whole,
- * wherever it starts); a piece smaller than `min` is read as part of the min-sized word around it, and dropped as a write.
- * Called on a vCPU's thread, with the region's lock held. */
+/* Handlers of a region. offset + size never leaves the region; size is 1, 2, 4 or 8. value is
+ * little-endian as a number. The bus cuts an access into naturally aligned pieces of at most `max`
+ * bytes, lowest address first (`unaligned`: whole, wherever it starts); a piece smaller than `min`
+ * is read as part of the min-sized word around it, and dropped as a write. Called on a vCPU's
+ * thread, with the region's lock held. NULL: reads as ones, writes go nowhere. */
 struct region_ops {
 	uint64_t (*read)(void *opaque, uint64_t offset, unsigned int size);
 	void (*write)(void *opaque, uint64_t offset, unsigned int size, uint64_t value);
-	uint8_t min, max; /* access sizes in bytes that the handlers take; 0 = no limit */
+	uint8_t min, max; /* sizes in bytes that the handlers take, powers of two; 0 = no limit */
 	bool unaligned;
 };
 
@@ -46,7 +51,7 @@ struct bus_region {
 	const struct region_ops *ops;
 	void *opaque;
 	pthread_mutex_t *lock; /* the device's; held around its handlers. NULL = none needed */
-	uint64_t size;         /* bytes */
+	uint64_t size;	       /* bytes */
 	enum bus_space space;
 	/* the bus's */
 	struct bus *bus; /* set while mapped */
@@ -77,15 +82,20 @@ void bus_region_init(struct bus_region *region, const char *name, enum bus_space
 		     uint64_t size, const struct region_ops *ops, void *opaque,
 		     pthread_mutex_t *lock);
 
-/* Makes the region answer at [base, base+size). Where regions overlap, the one mapped last answers (a guest may
- * program BARs so; nothing breaks). -EINVAL when the range leaves the space, -ENOMEM. Any thread. */
+/* Makes the region answer at [base, base+size), and nowhere else. Where regions overlap, the one
+ * mapped last answers (a guest may program BARs so; nothing breaks). -EINVAL when the range leaves
+ * the space: nothing changes; -ENOMEM: it is unmapped. Any thread; one at a time per region. */
 int bus_map(struct bus *bus, struct bus_region *region, uint64_t base);
-/* Takes it away; handlers may still be running on other vCPUs until bus_synchronize(). No-op when not mapped. */
+/* Takes it away; handlers may still be running on other vCPUs until bus_synchronize(). No-op when
+ * not mapped. */
 void bus_unmap(struct bus_region *region);
-/* Waits until no handler of a region that was unmapped before can be running. Not from a handler. */
+/* Waits until no handler of a region that was unmapped before can be running. Not from a handler.
+ */
 void bus_synchronize(struct bus *bus);
 
-/* Adds/removes a doorbell, mapped or not. The struct is the caller's and stays put. */
+/* Adds/removes a doorbell, mapped or not. The struct is the caller's and stays put. A negative
+ * errno says that KVM doesn't take it where the region is now: it belongs to the region all the
+ * same, and such a write reaches the handler. */
 int bus_doorbell_add(struct bus_region *region, struct bus_doorbell *bell);
 void bus_doorbell_del(struct bus_region *region, struct bus_doorbell *bell);
 

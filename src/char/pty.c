@@ -115,6 +115,9 @@ static int pty_open(struct char_backend *chr, struct err *err)
 		chr->description = NULL;
 	pty_watch_opens(pty, slave);
 	pty_look(pty);
+	/* Scripts wait for this line, in QEMU's words, to know which one it is. */
+	printf("char device redirected to %s (label %s)\n", slave, chr->id);
+	fflush(stdout);
 	return 0;
 }
 

@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -190,12 +191,14 @@ static int sock_serve(struct sock *so, const struct sockaddr_un *addr, struct er
 static int sock_wait(struct sock *so, struct err *err)
 {
 	struct pollfd p = {.fd = so->listen_fd - 1, .events = POLLIN};
-
+	sigset_t none;
 	int ret;
 
+	sigemptyset(&none);
 	log_warn("waiting for a connection to %s", so->chr.description);
 	do {
-		if (poll(&p, 1, -1) < 0)
+		/* Any signal ends it, also one that is blocked elsewhere. */
+		if (ppoll(&p, 1, NULL, &none) < 0)
 			return err_errno(err, "no connection to %s", so->path);
 		ret = sock_take_client(so);
 	} while (ret == -EAGAIN);

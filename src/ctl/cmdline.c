@@ -36,8 +36,7 @@ static int json_flatten(struct opt_list *list, json_t *value, const char *prefix
 	json_t *member;
 	int rc = 0;
 
-	json_object_foreach(value, key, member)
-	{
+	json_object_foreach (value, key, member) {
 		char name[256], number[64];
 
 		if (snprintf(name, sizeof(name), "%s%s%s", prefix, *prefix ? "." : "", key) >=
@@ -115,7 +114,11 @@ char *cmdline_take(struct opt_list *list, const char *key)
 
 int cmdline_all_taken(const struct opt_list *list, struct err *err)
 {
-	return opt_all_used(list, NULL, 0, err);
+	for (size_t i = 0; i < list->n; i++)
+		if (!list->pairs[i].used)
+			return err_set(err, -EINVAL, "%s: unknown option '%s'", list->text,
+				       list->pairs[i].key);
+	return 0;
 }
 
 void cmdline_drop_taken(struct opt_list *list)
@@ -138,8 +141,8 @@ void cmdline_make_id(struct cmdline *cl, const char *prefix, char *id, size_t si
 	const struct config_item *item;
 	unsigned int n = 0;
 
-	do {
-		snprintf(id, size, "%s%u", prefix, n++);
+	do { /* the number always fits */
+		snprintf(id, size, "%.*s%u", (int)size - 11, prefix, n++);
 		TAILQ_FOREACH (item, &cl->vm.items, link)
 			if (item->id && !strcmp(item->id, id))
 				break;
@@ -152,6 +155,17 @@ int cmdline_refuse(struct err *err, const char *option, const char *text, const 
 }
 
 /* ---- devices, back ends ---- */
+
+/* bus=pci.0: the only one there is. */
+static int take_bus(struct opt_list *list, const char *text, struct err *err)
+{
+	const char *bus = opt_take(list, "bus");
+
+	if (!bus || !strcmp(bus, "pci.0") || !strcmp(bus, "pci"))
+		return 0;
+	return err_set(err, -EINVAL, "-device %s: bus=%s: vireo's pc has one bus, pci.0", text,
+		       bus);
+}
 
 static int take_device(struct cmdline *cl, const char *text, struct err *err)
 {
@@ -173,8 +187,10 @@ static int take_device(struct cmdline *cl, const char *text, struct err *err)
 		rc = names_device_help(stdout, driver, err);
 		cl->done = true;
 	} else {
+		rc = take_bus(&list, text, err);
 		cmdline_drop_taken(&list);
-		rc = vm_config_add(&cl->vm, CONFIG_DEVICE, driver, id, &list);
+		if (rc == 0)
+			rc = vm_config_add(&cl->vm, CONFIG_DEVICE, driver, id, &list);
 	}
 	free(driver);
 	free(id);
@@ -395,6 +411,9 @@ static int check(struct cmdline *cl, struct err *err)
 
 	if (rc == 0)
 		rc = cmdline_char_defaults(cl, err);
+	if (rc == 0 && cl->daemonize && cl->nographic)
+		rc = err_set(err, -EINVAL,
+			     "-daemonize: -nographic needs the terminal (-display none doesn't)");
 	if (rc == 0 && cl->daemonize && cl->stdio_user)
 		rc = err_set(err, -EINVAL, "-daemonize: %s stdio needs the terminal",
 			     cl->stdio_user);
@@ -402,8 +421,8 @@ static int check(struct cmdline *cl, struct err *err)
 		rc = err_set(err, -EINVAL,
 			     "nothing to boot: -kernel FILE is needed (this version starts "
 			     "kernels, not disk images)");
-	if (rc == 0 && cl->vm.mux)
-		cl->monitors[cl->n_monitors++] = strdup(cl->vm.mux_chardev);
+	if (rc == 0 && cl->vm.mux_chardev)
+		rc = cmdline_replace(&cl->monitors[cl->n_monitors++], cl->vm.mux_chardev);
 	return rc;
 }
 
@@ -441,11 +460,11 @@ int cmdline_parse(struct cmdline *cl, int argc, char **argv, struct err *err)
 		if (o->arg && i + 1 == argc)
 			return err_set(err, -EINVAL, "%s: needs an argument: %s", argv[i], o->arg);
 		rc = o->take(cl, o->arg ? argv[++i] : argv[i], err);
-		if (rc == -ENOMEM && !err->code)
-			err_set(err, rc, "out of memory");
 	}
 	if (rc == 0 && !cl->done)
 		rc = check(cl, err);
+	if (rc == -ENOMEM && !err->code)
+		err_set(err, rc, "out of memory");
 	return rc;
 }
 

@@ -10,18 +10,20 @@
 #include "base/err.h"
 #include "machine/config.h"
 
+#define CMDLINE_MONITORS_MAX 5 /* 4 of -monitor, and the one that shares the first serial port */
+
 /* What the command line says besides the VM itself. */
 struct cmdline {
 	struct vm_config vm;
 	char *pidfile;
-	char *process_name; /* -name process= */
-	char *monitors[4];  /* ids of chardevs */
+	char *process_name;		      /* -name process= */
+	char *monitors[CMDLINE_MONITORS_MAX]; /* ids of chardevs */
 	unsigned int n_monitors;
 	bool daemonize;
 	bool done; /* help or version was printed: nothing to run */
 
 	/* Used while parsing. */
-	bool nographic, display_none, nodefaults, has_serial, has_monitor;
+	bool nographic, display_none, nodefaults, has_serial, has_monitor, accel_kvm;
 	unsigned int n_serial;
 	const char *stdio_user;	       /* the option that has stdio */
 	TAILQ_HEAD(, legacy_net) nets; /* -net nic and -net tap, until they are paired */

@@ -85,7 +85,6 @@ int cmdline_serial(struct cmdline *cl, const char *text, struct err *err)
 	if (mux && cl->n_serial)
 		return cmdline_refuse(err, "-serial", text, "mon: goes with the first serial port");
 	if (mux) {
-		cl->vm.mux = true;
 		cl->has_monitor = true;
 		rc = cmdline_replace(&cl->vm.mux_chardev, cl->vm.serial[0].chardev);
 	}
@@ -102,7 +101,7 @@ int cmdline_monitor(struct cmdline *cl, const char *text, struct err *err)
 	cl->has_monitor = true;
 	if (!strcmp(text, "none"))
 		return 0;
-	if (cl->n_monitors == sizeof(cl->monitors) / sizeof(cl->monitors[0]))
+	if (cl->n_monitors == CMDLINE_MONITORS_MAX - 1)
 		return cmdline_refuse(err, "-monitor", text, "at most 4 monitors");
 	rc = short_chardev(cl, "-monitor", text, &id, &mux, err);
 	if (rc == 0 && mux)
@@ -124,15 +123,13 @@ int cmdline_char_defaults(struct cmdline *cl, struct err *err)
 		return err_set(err, -EINVAL,
 			       "this version has no display: add -nographic (console on this "
 			       "terminal) or -display none");
-	if (cl->nographic && !cl->nodefaults && !cl->has_serial && !cl->has_monitor &&
-	    !cl->daemonize)
+	if (cl->nodefaults)
+		return 0;
+	if (cl->nographic && !cl->has_serial && !cl->has_monitor && !cl->stdio_user)
 		return cmdline_serial(cl, "mon:stdio", err);
-	if (!cl->has_serial && !cl->nodefaults)
-		rc = cmdline_serial(
-			cl, cl->nographic && !cl->stdio_user && !cl->daemonize ? "stdio" : "null",
-			err);
-	if (rc == 0 && !cl->has_monitor && !cl->nodefaults && cl->nographic && !cl->stdio_user &&
-	    !cl->daemonize)
+	if (!cl->has_serial)
+		rc = cmdline_serial(cl, cl->nographic && !cl->stdio_user ? "stdio" : "null", err);
+	if (rc == 0 && !cl->has_monitor && cl->nographic && !cl->stdio_user)
 		rc = cmdline_monitor(cl, "stdio", err);
 	return rc;
 }

@@ -72,59 +72,85 @@ int cmdline_mem_prealloc(struct cmdline *cl, const char *text, struct err *err)
 	return 0;
 }
 
+#define CPUS_MAX 4096 /* more than any KVM has: what can be made is found out when it is */
+
+enum smp_key {
+	SMP_CPUS,
+	SMP_SOCKETS,
+	SMP_DIES,
+	SMP_CORES,
+	SMP_THREADS,
+	SMP_MAXCPUS,
+	SMP_KEYS
+};
+
+/* What isn't given (0) follows: threads 1, one socket, and the rest are cores (as QEMU has it since
+ * 6.2). */
+static int smp_topology(struct cpu_topology *t, const uint64_t *n, const char *text,
+			struct err *err)
+{
+	uint64_t cpus = n[SMP_CPUS] ? n[SMP_CPUS] : n[SMP_MAXCPUS];
+	uint64_t sockets = n[SMP_SOCKETS], cores = n[SMP_CORES];
+	uint64_t threads = n[SMP_THREADS] ? n[SMP_THREADS] : 1;
+
+	if (!cpus)
+		cpus = (sockets ? sockets : 1) * (cores ? cores : 1) * threads;
+	if (!sockets)
+		sockets = cores && cpus >= cores * threads ? cpus / (cores * threads) : 1;
+	if (!cores)
+		cores = cpus >= sockets * threads ? cpus / (sockets * threads) : 1;
+	if (cpus > CPUS_MAX)
+		return err_set(err, -EINVAL, "-smp %s: %" PRIu64 " CPUs are too many", text, cpus);
+	if (n[SMP_DIES] > 1)
+		return err_set(err, -EINVAL,
+			       "-smp %s: dies=%" PRIu64 ": vireo has one die per socket", text,
+			       n[SMP_DIES]);
+	if (n[SMP_MAXCPUS] && n[SMP_MAXCPUS] != cpus)
+		return err_set(err, -EINVAL,
+			       "-smp %s: vireo has no CPU hot plug: maxcpus must be %" PRIu64, text,
+			       cpus);
+	if (sockets * cores * threads != cpus)
+		return err_set(err, -EINVAL,
+			       "-smp %s: %" PRIu64 " sockets * %" PRIu64 " cores * %" PRIu64
+			       " threads is not %" PRIu64 " CPUs",
+			       text, sockets, cores, threads, cpus);
+	*t = (struct cpu_topology){
+		.cpus = cpus, .sockets = sockets, .cores = cores, .threads = threads};
+	return 0;
+}
+
 int cmdline_smp(struct cmdline *cl, const char *text, struct err *err)
 {
-	static const char *const keys[] = {"cpus",  "sockets", "dies",
-					   "cores", "threads", "maxcpus"};
-	uint64_t n[6] = {0};
-	struct cpu_topology *t = &cl->vm.topology;
+	static const char *const keys[SMP_KEYS] = {"cpus",  "sockets", "dies",
+						   "cores", "threads", "maxcpus"};
+	uint64_t n[SMP_KEYS] = {0};
 	struct opt_list list = {0};
 	int rc = cmdline_options(&list, "-smp", text, "cpus", err);
 
 	if (rc < 0)
 		return rc;
-	for (int i = 0; i < 6 && rc == 0; i++) {
+	for (int i = 0; i < SMP_KEYS && rc == 0; i++) {
 		const char *v = opt_take(&list, keys[i]);
 
-		if (v && (opt_parse_u64(v, &n[i]) < 0 || !n[i] || n[i] > 4096))
-			rc = err_set(err, -EINVAL, "-smp %s: %s=%s: a number from 1 to 4096", text,
-				     keys[i], v);
+		if (v && (opt_parse_u64(v, &n[i]) < 0 || !n[i] || n[i] > CPUS_MAX))
+			rc = err_set(err, -EINVAL, "-smp %s: %s=%s: a number from 1 to %d", text,
+				     keys[i], v, CPUS_MAX);
 	}
 	if (rc == 0)
 		rc = cmdline_all_taken(&list, err);
 	opt_free(&list);
-	if (rc < 0)
-		return rc;
-	if (n[2] > 1)
-		return err_set(err, -EINVAL,
-			       "-smp %s: dies=%" PRIu64 ": vireo has one die per socket", text,
-			       n[2]);
-	/* What isn't given follows: threads 1, one socket, and the rest are cores (as QEMU has it
-	 * since 6.2). */
-	t->threads = n[4] ? n[4] : 1;
-	t->sockets = n[1] ? n[1] : 1;
-	t->cores = n[3];
-	if (!n[0])
-		n[0] = t->sockets * (t->cores ? t->cores : 1) * t->threads;
-	if (!t->cores)
-		t->cores = n[0] / (t->sockets * t->threads);
-	else if (!n[1])
-		t->sockets = n[0] / (t->cores * t->threads);
-	t->cpus = n[0];
-	if (n[5] && n[5] != n[0])
-		return err_set(err, -EINVAL,
-			       "-smp %s: vireo has no CPU hot plug: maxcpus must be %" PRIu64, text,
-			       n[0]);
-	if ((uint64_t)t->sockets * t->cores * t->threads != n[0])
-		return err_set(err, -EINVAL,
-			       "-smp %s: %u sockets * %u cores * %u threads is not %" PRIu64
-			       " CPUs",
-			       text, t->sockets, t->cores, t->threads, n[0]);
-	return 0;
+	return rc < 0 ? rc : smp_topology(&cl->vm.topology, n, text, err);
 }
 
 int cmdline_cpu(struct cmdline *cl, const char *text, struct err *err)
 {
+	if (!strcmp(text, "help") || !strcmp(text, "?")) {
+		printf("host                 the host's processor, as far as KVM can show it "
+		       "(default)\n"
+		       "max                  the same\n");
+		cl->done = true;
+		return 0;
+	}
 	return cmdline_replace(&cl->vm.cpu_model, text);
 }
 
@@ -137,14 +163,19 @@ int cmdline_accel(struct cmdline *cl, const char *text, struct err *err)
 	if (rc < 0)
 		return rc;
 	v = opt_take(&list, "accel");
-	if (!v || strcmp(v, "kvm"))
+	/* What stands behind -accel kvm is for hosts without, which vireo hasn't. */
+	if (!cl->accel_kvm && (!v || strcmp(v, "kvm")))
 		rc = cmdline_refuse(err, "-accel", text, "vireo runs on KVM only (-accel kvm)");
+	else if (cl->accel_kvm && v && strcmp(v, "kvm"))
+		goto out;
+	cl->accel_kvm = true;
 	v = opt_take(&list, "kernel-irqchip");
 	if (rc == 0 && v && strcmp(v, "on"))
 		rc = cmdline_refuse(err, "-accel", text,
 				    "the interrupt controller is the kernel's (kernel-irqchip=on)");
 	if (rc == 0)
 		rc = cmdline_all_taken(&list, err);
+out:
 	opt_free(&list);
 	return rc;
 }

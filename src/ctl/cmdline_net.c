@@ -17,7 +17,7 @@ struct legacy_net {
 	bool nic;
 	uint64_t vlan;
 	char *netdev;		  /* back end: its id */
-	struct config_item *item; /* NIC: the device that gets netdev= */
+	struct config_item *item; /* NIC: the device that gets netdev=; NULL: it has one */
 	TAILQ_ENTRY(legacy_net) link;
 };
 
@@ -192,6 +192,12 @@ out:
 	return rc;
 }
 
+/* A NIC that named its back end is on no hub. */
+static bool on_same_hub(const struct legacy_net *a, const struct legacy_net *b)
+{
+	return a->vlan == b->vlan && !(a->nic && !a->item) && !(b->nic && !b->item);
+}
+
 int cmdline_net_finish(struct cmdline *cl, struct err *err)
 {
 	struct legacy_net *a, *b;
@@ -200,7 +206,7 @@ int cmdline_net_finish(struct cmdline *cl, struct err *err)
 		for (b = TAILQ_NEXT(a, link); b; b = TAILQ_NEXT(b, link)) {
 			struct legacy_net *nic = a->nic ? a : b, *end = a->nic ? b : a;
 
-			if (a->vlan != b->vlan || (nic->nic && !nic->item))
+			if (!on_same_hub(a, b))
 				continue;
 			if (a->nic == b->nic)
 				return err_set(err, -EINVAL,

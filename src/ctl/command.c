@@ -97,16 +97,14 @@ static void print_pci(FILE *out, json_t *list)
 	json_t *f, *bar;
 	size_t i, k;
 
-	json_array_foreach(list, i, f)
-	{
+	json_array_foreach (list, i, f) {
 		fprintf(out, "00:%02llx.%llx %04llx: %04llx:%04llx id \"%s\"", number(f, "slot"),
 			number(f, "function"), number(f, "class"), number(f, "vendor"),
 			number(f, "device"), json_string_value(json_object_get(f, "id")));
 		if (number(f, "irq"))
 			fprintf(out, " irq %lld", number(f, "irq"));
 		fputc('\n', out);
-		json_array_foreach(json_object_get(f, "bars"), k, bar)
-		{
+		json_array_foreach (json_object_get(f, "bars"), k, bar) {
 			const char *kind = json_string_value(json_object_get(bar, "kind"));
 
 			if (json_object_get(bar, "rom"))
@@ -191,22 +189,22 @@ static void print_scalar(FILE *out, json_t *v)
 		fprintf(out, "none");
 }
 
-/* Objects go on in the lines below their name, deeper; so do arrays of them, with a line between two. An
- * array of plain values stands on the line of its name. */
+/* Objects go on in the lines below their name, deeper; so do arrays of them, with a line between
+ * two. An array of plain values stands on the line of its name. */
 static void print_value(FILE *out, json_t *v, int depth)
 {
 	const char *key;
 	json_t *member;
 	size_t i;
 
-	json_object_foreach(v, key, member) {
+	json_object_foreach (v, key, member) {
 		bool below = is_container(member) &&
 			     !(json_is_array(member) && !is_container(json_array_get(member, 0)));
 
 		fprintf(out, "%*s%s:%s", 2 * depth, "", key, below ? "\n" : " ");
 		print_value(out, member, depth + 1);
 	}
-	json_array_foreach(v, i, member) {
+	json_array_foreach (v, i, member) {
 		if (is_container(member)) {
 			fprintf(out, "%s", i ? "\n" : "");
 			print_value(out, member, depth);
@@ -228,6 +226,11 @@ void command_print_value(FILE *out, json_t *value)
 
 /* ---- a line of text ---- */
 
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
 /* The command whose words the line starts with; *rest: what follows. */
 static const struct command *find(const char *line, const char **rest)
 {
@@ -237,8 +240,8 @@ static const struct command *find(const char *line, const char **rest)
 		const char *l = line, *n = commands[i].name;
 
 		while (*n) {
-			if (*n == ' ' && *l == ' ') {
-				while (*l == ' ')
+			if (*n == ' ' && is_blank(*l)) {
+				while (is_blank(*l))
 					l++;
 				n++;
 			} else if (*n == *l) {
@@ -247,7 +250,7 @@ static const struct command *find(const char *line, const char **rest)
 				break;
 			}
 		}
-		if (!*n && (!*l || *l == ' ')) {
+		if (!*n && (!*l || is_blank(*l))) {
 			best = &commands[i];
 			*rest = l;
 		}
@@ -309,7 +312,7 @@ void command_run_line(struct machine *machine, const char *line, FILE *out)
 	const char *rest;
 	int rc;
 
-	while (*line == ' ' || *line == '\t')
+	while (is_blank(*line))
 		line++;
 	if (!*line)
 		goto out;

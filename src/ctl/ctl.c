@@ -3,18 +3,21 @@
  *
  * Signals: SIGINT, SIGTERM and SIGHUP are blocked before any thread exists and read from a signalfd
  * on the control loop, so that every end of vireo takes the same way out (terminal given back,
- * sockets and TAPs removed).
+ * sockets and TAPs removed). While the machine is made nobody reads it: what waits for long then
+ * (char/socket.c) lets them through, and fails with EINTR.
  */
 #include "ctl/ctl.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -26,11 +29,29 @@
 struct session { /* one run of one VM */
 	struct cmdline cl;
 	struct machine *machine;
-	struct monitor *monitor[5];
+	struct monitor *monitor[CMDLINE_MONITORS_MAX];
 	unsigned int n_monitors;
 	struct loop_fd signals;
-	int ready_fd; /* -daemonize: the parent waits on its other end; -1 = none */
+	int ready_fd;	  /* -daemonize: the parent waits on its other end; -1 = none */
+	bool has_pidfile; /* it is ours: remove it at the end */
 };
+
+/* Descriptors 0 to 2 are somebody's, whoever started us: else the first thing that is opened would
+ * be taken for standard output. */
+static int fill_standard_fds(void)
+{
+	/* open() takes the lowest number that is free. */
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+			return -errno;
+	return 0;
+}
+
+/* ---- signals ---- */
+
+static void interrupt(int sig)
+{
+}
 
 static void signal_ready(struct loop_fd *lf, uint32_t events)
 {
@@ -47,10 +68,16 @@ static void signal_ready(struct loop_fd *lf, uint32_t events)
 
 static void block_signals(sigset_t *set)
 {
+	static const int ends[] = {SIGINT, SIGTERM, SIGHUP};
+	struct sigaction sa = {.sa_handler = interrupt}, old;
+
 	sigemptyset(set);
-	sigaddset(set, SIGINT);
-	sigaddset(set, SIGTERM);
-	sigaddset(set, SIGHUP);
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		sigaddset(set, ends[i]);
+		sigaction(ends[i], &sa, &old);
+		if (old.sa_handler == SIG_IGN) /* nohup */
+			sigaction(ends[i], &old, NULL);
+	}
 	sigprocmask(SIG_BLOCK, set, NULL);
 	signal(SIGPIPE, SIG_IGN); /* a peer that goes away is an error of write(2) */
 }
@@ -99,8 +126,10 @@ static void tell_parent(struct session *s)
 	if (s->ready_fd < 0)
 		return;
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	for (int fd = 0; null >= 0 && fd < 3; fd++)
+	for (int fd = 0; null >= 0 && fd <= STDERR_FILENO; fd++)
 		dup2(null, fd);
+	if (null >= 0)
+		close(null);
 	if (chdir("/") < 0 || write(s->ready_fd, &ok, 1) != 1)
 		log_warn("-daemonize: %s", strerror(errno));
 	close(s->ready_fd);
@@ -109,27 +138,28 @@ static void tell_parent(struct session *s)
 
 static int write_pidfile(struct session *s, struct err *err)
 {
-	char text[32];
+	char text[32], *full;
+	struct stat st;
 	int n, fd;
 
 	if (!s->cl.pidfile)
 		return 0;
-	/* -daemonize leaves for the root folder; the file is removed by its full name. */
 	fd = open(s->cl.pidfile, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return err_errno(err, "-pidfile %s", s->cl.pidfile);
+	/* Something like /dev/stdout is not ours to remove. */
+	s->has_pidfile = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 	n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
-	if (fd < 0 || write(fd, text, n) != n) {
-		int rc = err_errno(err, "-pidfile %s", s->cl.pidfile);
-
-		if (fd >= 0)
-			close(fd);
-		free(s->cl.pidfile);
-		s->cl.pidfile = NULL;
-		return rc;
+	errno = ENOSPC; /* of a short write */
+	if (write(fd, text, n) != n) {
+		err_errno(err, "-pidfile %s", s->cl.pidfile);
+		close(fd);
+		return err->code;
 	}
 	close(fd);
-	if (s->cl.pidfile[0] != '/') {
-		char *full = realpath(s->cl.pidfile, NULL);
-
+	/* -daemonize leaves for the root folder; the file is removed by its full name. */
+	full = realpath(s->cl.pidfile, NULL);
+	if (full) {
 		free(s->cl.pidfile);
 		s->cl.pidfile = full;
 	}
@@ -185,7 +215,7 @@ static void clean_up(struct session *s)
 	if (s->signals.fd > 0)
 		close(s->signals.fd);
 	machine_destroy(s->machine);
-	if (s->cl.pidfile && s->machine)
+	if (s->has_pidfile)
 		unlink(s->cl.pidfile);
 	cmdline_free(&s->cl);
 }
@@ -194,8 +224,10 @@ int ctl_main(int argc, char **argv)
 {
 	struct session s = {.ready_fd = -1};
 	struct err err = {0};
-	int status;
+	int status = fill_standard_fds();
 
+	if (status < 0)
+		return 1; /* and nowhere to say why */
 	if (argc > 1 && !strcmp(argv[1], "probe"))
 		return probe_main(argc - 1, argv + 1);
 	status = cmdline_parse(&s.cl, argc, argv, &err);

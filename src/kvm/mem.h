@@ -21,22 +21,22 @@
 #define MEM_RANGES_MAX 8
 
 struct mem_range {
-	uint64_t gpa;  /* guest-physical start */
-	uint64_t size; /* bytes */
-	uint8_t *hva;  /* where it is mapped here */
+	uint64_t gpa;	      /* guest-physical start */
+	uint64_t size;	      /* bytes */
+	uint8_t *hva;	      /* where it is mapped here */
 	uint64_t file_offset; /* of the range in fd */
 };
 
 struct mem {
 	struct mem_range range[MEM_RANGES_MAX]; /* sorted by gpa */
 	unsigned int n_ranges;
-	int fd;            /* memfd or file; other processes can map it */
-	uint8_t *map;      /* the whole of fd */
-	uint64_t size;     /* bytes of RAM */
+	int fd;	       /* memfd or file; other processes can map it */
+	uint8_t *map;  /* the whole of fd */
+	uint64_t size; /* bytes of RAM */
 };
 
 struct mem_config {
-	uint64_t size;    /* bytes, a multiple of 4096 */
+	uint64_t size; /* bytes, a multiple of 4096 */
 	/* -mem-path; NULL = memfd. A folder: a file is made in it and unlinked. A file: made if it
 	 * isn't there; one that holds something must be as long as RAM and keeps its length. */
 	const char *path;

@@ -30,7 +30,7 @@ struct vcpu_ops {
 	void (*pio_write)(void *opaque, uint16_t port, unsigned int size, uint64_t value);
 	uint64_t (*mmio_read)(void *opaque, uint64_t addr, unsigned int size);
 	void (*mmio_write)(void *opaque, uint64_t addr, unsigned int size, uint64_t value);
-	/* The vCPU can't go on; it parks until vcpu_resume() or vcpu_destroy(). Must not wait for it. */
+	/* The vCPU can't go on; it parks until it is reset, or destroyed. Must not wait for it. */
 	void (*stopped)(void *opaque, unsigned int index, enum vcpu_stop why);
 };
 
@@ -43,7 +43,11 @@ struct vcpu_counters {
 extern const struct counter_desc vcpu_counter_table[];
 
 /* Where a processor starts: the registers that a boot protocol asks for. */
-enum vcpu_mode { VCPU_REAL16, VCPU_PROTECTED32, VCPU_LONG64 };
+enum vcpu_mode {
+	VCPU_REAL16,
+	VCPU_PROTECTED32,
+	VCPU_LONG64
+};
 struct vcpu_entry {
 	enum vcpu_mode mode;
 	uint64_t rip, rsp, rsi, rax, rbx;

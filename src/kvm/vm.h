@@ -57,9 +57,9 @@ struct vm_doorbell {
 	uint64_t address; /* guest-physical, or port */
 	bool pio;
 	uint8_t size; /* 1, 2, 4, 8; 0 = any size (MMIO; the value isn't looked at: the fastest) */
-	bool match;       /* only writes of this value */
+	bool match;   /* only writes of this value */
 	uint64_t value;
-	int fd;           /* eventfd that is signalled in place of an exit */
+	int fd; /* eventfd that is signalled in place of an exit */
 };
 
 int vm_doorbell_add(struct vm *vm, const struct vm_doorbell *bell);

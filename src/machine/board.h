@@ -11,11 +11,12 @@
 #include "kvm/mem.h"
 #include "machine/config.h"
 
-/* Shows RAM where a PC has it: below the VGA hole, above it up to the PCI hole, and from 4 GiB on. 0 or -errno. */
+/* Shows RAM where a PC has it: below the VGA hole, above it up to the PCI hole, and from 4 GiB on.
+ * 0 or -errno with err set. */
 int board_map_ram(struct mem *mem, struct err *err);
 
-/* Makes the chipset and the ISA devices through `plug`, which creates a device of the model with the options given
- * ("key=value,..." or NULL) and keeps it. 0 or -errno with err set. */
+/* Makes the chipset and the ISA devices through `plug`, which creates a device of the model with
+ * the options given ("key=value,..." or NULL) and keeps it. 0 or -errno with err set. */
 int board_create(const struct vm_config *config,
 		 struct device *(*plug)(void *opaque, const char *model, const char *options,
 					struct err *err),

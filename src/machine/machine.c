@@ -36,7 +36,6 @@ struct processor { /* a vCPU and what its callbacks need */
 
 struct plugged { /* a device that is in the machine */
 	struct device *dev;
-	bool board; /* part of the board */
 	TAILQ_ENTRY(plugged) link;
 };
 
@@ -60,7 +59,7 @@ struct machine {
 	enum machine_state state;
 	int status;	     /* for the process. Atomic */
 	unsigned int events; /* what devices and vCPUs asked for: bits of enum request. Atomic */
-	int exit_value;
+	int exit_value;	     /* of REQUEST_EXIT. Atomic */
 };
 
 /* Bits of machine.events. */
@@ -122,11 +121,6 @@ static int power_on(struct machine *m, bool first, struct err *err)
 	return rc;
 }
 
-static void set_state(struct machine *m, enum machine_state state)
-{
-	m->state = state;
-}
-
 enum machine_state machine_state(const struct machine *m)
 {
 	return m->state;
@@ -154,14 +148,17 @@ void machine_stop(struct machine *m)
 	if (m->state != MACHINE_RUNNING)
 		return;
 	processors_pause(m);
-	set_state(m, MACHINE_PAUSED);
+	m->state = MACHINE_PAUSED;
 }
 
 void machine_cont(struct machine *m)
 {
 	if (m->state != MACHINE_PAUSED && m->state != MACHINE_PRELAUNCH)
 		return;
-	set_state(m, MACHINE_RUNNING);
+	if (m->state == MACHINE_PAUSED)
+		for (unsigned int i = 0; i < m->n_processors; i++)
+			vcpu_tell_paused(m->processor[i].vcpu);
+	m->state = MACHINE_RUNNING;
 	processors_resume(m);
 }
 
@@ -172,14 +169,16 @@ void machine_reset(struct machine *m)
 	if (m->state == MACHINE_PRELAUNCH)
 		return;
 	processors_pause(m);
+	/* What vCPUs asked for until they stood still is over with the guest that they ran. */
+	__atomic_fetch_and(&m->events, ~(REQUEST_RESET | REQUEST_ERROR), __ATOMIC_ACQ_REL);
 	if (power_on(m, false, &err) < 0) {
 		log_warn("%s", err.msg);
-		set_state(m, MACHINE_ERROR);
+		m->state = MACHINE_ERROR;
 		machine_quit(m, 1);
 		return;
 	}
 	if (m->state == MACHINE_SHUTDOWN || m->state == MACHINE_ERROR)
-		set_state(m, MACHINE_PAUSED);
+		m->state = MACHINE_PAUSED;
 	if (m->state == MACHINE_RUNNING)
 		processors_resume(m);
 }
@@ -194,7 +193,7 @@ void machine_powerdown(struct machine *m)
 static void internal_error(struct machine *m)
 {
 	processors_pause(m);
-	set_state(m, MACHINE_ERROR);
+	m->state = MACHINE_ERROR;
 	if (!m->config->no_shutdown)
 		machine_quit(m, 1);
 }
@@ -203,7 +202,7 @@ static void internal_error(struct machine *m)
 static void guest_ended(struct machine *m)
 {
 	processors_pause(m);
-	set_state(m, MACHINE_SHUTDOWN);
+	m->state = MACHINE_SHUTDOWN;
 	if (!m->config->no_shutdown)
 		machine_quit(m, 0);
 }
@@ -217,7 +216,7 @@ static void take_events(void *arg)
 		return;
 	if (events & REQUEST_EXIT) {
 		processors_pause(m);
-		machine_quit(m, m->exit_value);
+		machine_quit(m, __atomic_load_n(&m->exit_value, __ATOMIC_RELAXED));
 	} else if (events & REQUEST_POWEROFF) {
 		guest_ended(m);
 	} else if (events & REQUEST_ERROR) {
@@ -251,7 +250,7 @@ static void platform_event(struct platform *p, enum platform_event event, int va
 		post_event(m, REQUEST_POWEROFF);
 		break;
 	case PLATFORM_EXIT:
-		m->exit_value = value;
+		__atomic_store_n(&m->exit_value, value, __ATOMIC_RELAXED);
 		post_event(m, REQUEST_EXIT);
 		break;
 	}
@@ -380,7 +379,7 @@ static void make_id(struct machine *m, const char *model, char *id, size_t size)
 }
 
 static struct device *plug(struct machine *m, const struct device_model *model, const char *id,
-			   struct opt_list *list, bool board, struct err *err)
+			   struct opt_list *list, struct err *err)
 {
 	struct plugged *p = calloc(1, sizeof(*p));
 	char made_up[64];
@@ -393,7 +392,6 @@ static struct device *plug(struct machine *m, const struct device_model *model, 
 		make_id(m, model->name, made_up, sizeof(made_up));
 		id = made_up;
 	}
-	p->board = board;
 	p->dev = device_create(&m->platform, model, id, list, err);
 	if (!p->dev) {
 		free(p);
@@ -414,7 +412,7 @@ static struct device *plug_board(void *opaque, const char *name, const char *opt
 	if (!model)
 		err_set(err, -ENOENT, "the board's %s isn't in this build", name);
 	else if (opt_parse(&list, name, options ? options : "", NULL, err) == 0)
-		dev = plug(m, model, NULL, &list, true, err);
+		dev = plug(m, model, NULL, &list, err);
 	opt_free(&list);
 	if (dev && !strcmp(name, "PIIX4_PM"))
 		m->pm = dev;
@@ -431,7 +429,7 @@ static int plug_item(struct machine *m, struct config_item *item, struct err *er
 	if (item->id && id_taken(m, item->id))
 		return err_set(err, -EEXIST, "%s: the id '%s' is taken already", item->list.text,
 			       item->id);
-	if (plug(m, model, item->id, &item->list, false, err))
+	if (plug(m, model, item->id, &item->list, err))
 		return 0;
 	if (strncmp(err->msg, item->list.text, strlen(item->list.text)))
 		err_prefix(err, "%s", item->list.text);
@@ -468,7 +466,7 @@ static int make_items(struct machine *m, struct err *err)
 	TAILQ_FOREACH (item, &m->config->items, link)
 		if (rc == 0 && item->kind != CONFIG_DEVICE)
 			rc = pool_open(&m->pool, item, err);
-	if (rc == 0 && m->config->mux)
+	if (rc == 0 && m->config->mux_chardev)
 		rc = make_mux(m, err);
 	if (rc == 0)
 		rc = board_create(m->config, plug_board, m, err);
@@ -602,7 +600,7 @@ int machine_run(struct machine *m)
 		machine_cont(m);
 	loop_run(m->loop);
 	processors_pause(m);
-	set_state(m, MACHINE_QUIT);
+	m->state = MACHINE_QUIT;
 	return __atomic_load_n(&m->status, __ATOMIC_RELAXED);
 }
 
@@ -671,7 +669,6 @@ void machine_each_net(struct machine *m,
 
 void machine_each_counter(struct machine *m, counter_visit *visit, void *opaque)
 {
-	struct pool_entry *e;
 	struct plugged *p;
 	char part[32];
 
@@ -684,12 +681,7 @@ void machine_each_counter(struct machine *m, counter_visit *visit, void *opaque)
 	TAILQ_FOREACH (p, &m->devices, link)
 		if (p->dev->model->counters)
 			p->dev->model->counters(p->dev, visit, opaque);
-	TAILQ_FOREACH (e, &m->pool.entries, link) {
-		if (e->kind == POOL_CHAR)
-			visit(opaque, e->id, NULL, char_counter_table, char_counters(e->object));
-		else if (e->kind == POOL_NET)
-			net_counters_each(e->object, visit, opaque);
-	}
+	pool_each_counter(&m->pool, visit, opaque);
 }
 
 int machine_set_link(struct machine *m, const char *name, bool up)
@@ -713,7 +705,7 @@ int machine_set_link(struct machine *m, const char *name, bool up)
 
 struct char_backend *machine_monitor_char(struct machine *m, const char *id, struct err *err)
 {
-	if (m->config->mux && !strcmp(id, m->config->mux_chardev))
+	if (m->config->mux_chardev && !strcmp(id, m->config->mux_chardev))
 		return m->monitor_side;
 	return pool_claim(&m->pool, POOL_CHAR, id, NULL, err);
 }

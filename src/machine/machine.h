@@ -26,13 +26,14 @@ struct net_backend;
 enum machine_state {
 	MACHINE_PRELAUNCH, /* made; -S */
 	MACHINE_RUNNING,
-	MACHINE_PAUSED,    /* by stop */
-	MACHINE_SHUTDOWN,  /* the guest powered off, -no-shutdown */
-	MACHINE_ERROR,     /* a vCPU can't go on */
-	MACHINE_QUIT,      /* machine_run() is about to return */
+	MACHINE_PAUSED,	  /* by stop */
+	MACHINE_SHUTDOWN, /* the guest powered off, -no-shutdown */
+	MACHINE_ERROR,	  /* a vCPU can't go on */
+	MACHINE_QUIT,	  /* machine_run() is about to return */
 };
 
-/* Makes everything; every error of configuration is found here, before any guest instruction runs. */
+/* Makes everything; every error of configuration is found here, before any guest instruction runs.
+ * config stays the caller's, and outlives the machine. 0 or -errno with err set. */
 int machine_create(struct machine **machine, const struct vm_config *config, struct err *err);
 /* Runs the VM until it is over; returns the exit status for the process. */
 int machine_run(struct machine *machine);
@@ -40,13 +41,14 @@ void machine_destroy(struct machine *machine);
 
 struct loop *machine_loop(struct machine *machine); /* the control loop */
 enum machine_state machine_state(const struct machine *machine);
-const char *machine_state_name(enum machine_state state); /* "running", "paused", "prelaunch", "shutdown", "internal-error" */
+/* "running", "paused", "prelaunch", "shutdown", "internal-error", "quit" */
+const char *machine_state_name(enum machine_state state);
 const struct vm_config *machine_config(const struct machine *machine);
 
-void machine_stop(struct machine *machine);  /* vCPUs stand still */
+void machine_stop(struct machine *machine); /* vCPUs stand still */
 void machine_cont(struct machine *machine);
 void machine_reset(struct machine *machine); /* as the reset button; a stopped VM stays stopped */
-void machine_powerdown(struct machine *machine); /* presses the ACPI power button */
+void machine_powerdown(struct machine *machine);	/* presses the ACPI power button */
 void machine_quit(struct machine *machine, int status); /* any thread, signal handlers too */
 
 /* What there is, in the order of creation. */
@@ -60,7 +62,8 @@ void machine_each_counter(struct machine *machine, counter_visit *visit, void *o
 struct pci_bus *machine_pci(struct machine *machine);
 /* set_link NAME on|off: NAME is a NIC's id or a netdev's. 0, -ENOENT. */
 int machine_set_link(struct machine *machine, const char *name, bool up);
-/* The character back end of that id, claimed for the monitor; NULL with err set. mux: the monitor's side of config.mux. */
+/* The character back end of that id, claimed for the monitor; NULL with err set. Of the one that
+ * the first serial port shares (config.mux_chardev): the monitor's side. */
 struct char_backend *machine_monitor_char(struct machine *machine, const char *id, struct err *err);
 
 #endif

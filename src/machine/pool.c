@@ -4,6 +4,7 @@
 #include "machine/pool.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,9 +47,15 @@ void pool_init(struct pool *pool, struct loop *control)
 	TAILQ_INIT(&pool->entries);
 }
 
-static void entry_close(struct pool *pool, struct pool_entry *e)
+static void entry_remove(struct pool *pool, struct pool_entry *e)
 {
 	TAILQ_REMOVE(&pool->entries, e, link);
+	free(e->id);
+	free(e);
+}
+
+static void entry_close(struct pool *pool, struct pool_entry *e)
+{
 	switch (e->kind) {
 	case POOL_CHAR:
 		char_destroy(e->object);
@@ -66,17 +73,20 @@ static void entry_close(struct pool *pool, struct pool_entry *e)
 	default:
 		break;
 	}
-	free(e->id);
-	free(e);
+	entry_remove(pool, e);
 }
 
 void pool_destroy(struct pool *pool)
 {
-	while (!TAILQ_EMPTY(&pool->entries))
-		entry_close(pool, TAILQ_LAST(&pool->entries, pool_entries));
+	struct pool_entry *e;
+
+	while ((e = TAILQ_LAST(&pool->entries, pool_entries)))
+		entry_close(pool, e); /* NOLINT(clang-analyzer-unix.Malloc): it takes e off */
 }
 
-int pool_add(struct pool *pool, enum pool_kind kind, const char *id, void *object)
+/* An entry for an object that is to be made. NULL with err set. */
+static struct pool_entry *entry_add(struct pool *pool, enum pool_kind kind, const char *id,
+				    struct err *err)
 {
 	struct pool_entry *e = calloc(1, sizeof(*e));
 
@@ -84,12 +94,12 @@ int pool_add(struct pool *pool, enum pool_kind kind, const char *id, void *objec
 		e->id = strdup(id);
 	if (!e || !e->id) {
 		free(e);
-		return -ENOMEM;
+		err_set(err, -ENOMEM, "out of memory");
+		return NULL;
 	}
 	e->kind = kind;
-	e->object = object;
 	TAILQ_INSERT_TAIL(&pool->entries, e, link);
-	return 0;
+	return e;
 }
 
 struct pool_entry *pool_find(struct pool *pool, enum pool_kind kind, const char *id)
@@ -161,85 +171,101 @@ static struct loop *thread_start(const char *name, uint64_t poll_max_ns, struct 
 	return loop;
 }
 
-static void *object_open(struct config_item *item, enum pool_kind *kind, struct err *err)
+static struct loop *iothread_open(struct config_item *item, struct err *err)
 {
-	const struct opt_desc *tables[] = {NULL};
-	struct thread_opts thread;
-	struct rng_opts rng;
-	void *object = NULL;
+	static const struct opt_desc *const tables[] = {thread_opts};
+	struct thread_opts opts;
 
-	if (!strcmp(item->type, "iothread")) {
-		*kind = POOL_THREAD;
-		tables[0] = thread_opts;
-		if (opt_apply(thread_opts, &thread, &item->list, err) < 0 ||
-		    opt_all_used(&item->list, tables, 1, err) < 0)
-			return NULL;
-		return thread_start(item->id, thread.poll_max_ns, err);
+	if (opt_apply(thread_opts, &opts, &item->list, err) < 0 ||
+	    opt_all_used(&item->list, tables, 1, err) < 0)
+		return NULL;
+	return thread_start(item->id, opts.poll_max_ns, err);
+}
+
+/* Nothing to open: entropy comes by getrandom(2). */
+static int rng_check(struct config_item *item, struct err *err)
+{
+	static const struct opt_desc *const tables[] = {rng_opts};
+	struct rng_opts opts;
+	int rc = opt_apply(rng_opts, &opts, &item->list, err);
+
+	if (rc < 0)
+		return rc;
+	rc = opt_all_used(&item->list, tables, 1, err);
+	if (rc == 0 && strcmp(opts.filename, "/dev/urandom") &&
+	    strcmp(opts.filename, "/dev/random"))
+		rc = err_set(err, -EINVAL,
+			     "%s: entropy comes from the kernel: filename=/dev/urandom or "
+			     "/dev/random",
+			     item->list.text);
+	opt_release(rng_opts, &opts);
+	return rc;
+}
+
+/* What an item is; -EINVAL with err set: no such type of -object. */
+static int kind_of(const struct config_item *item, struct err *err)
+{
+	switch (item->kind) {
+	case CONFIG_CHARDEV:
+		return POOL_CHAR;
+	case CONFIG_NETDEV:
+		return POOL_NET;
+	case CONFIG_BLOCKDEV:
+		return POOL_BLK;
+	default:
+		if (!strcmp(item->type, "iothread"))
+			return POOL_THREAD;
+		if (!strcmp(item->type, "rng-random"))
+			return POOL_RNG;
+		return err_set(err, -EINVAL,
+			       "%s: no object type '%s' (there is: iothread, rng-random)",
+			       item->list.text, item->type);
 	}
-	if (!strcmp(item->type, "rng-random")) {
-		*kind = POOL_RNG;
-		tables[0] = rng_opts;
-		if (opt_apply(rng_opts, &rng, &item->list, err) < 0)
-			return NULL;
-		if (opt_all_used(&item->list, tables, 1, err) == 0) {
-			if (!strcmp(rng.filename, "/dev/urandom") ||
-			    !strcmp(rng.filename, "/dev/random"))
-				object = item; /* nothing to open: entropy comes by getrandom(2) */
-			else
-				err_set(err, -EINVAL,
-					"%s: entropy comes from the kernel: filename=/dev/urandom "
-					"or /dev/random",
-					item->list.text);
-		}
-		opt_release(rng_opts, &rng);
-		return object;
+}
+
+/* Makes the entry's object. false with err set. */
+static bool entry_open(struct pool *pool, struct pool_entry *e, struct config_item *item,
+		       struct err *err)
+{
+	switch (e->kind) {
+	case POOL_CHAR:
+		e->object = char_create(pool->control, &item->list, err);
+		break;
+	case POOL_NET:
+		e->object = net_create(item->type, item->id, &item->list, err);
+		break;
+	case POOL_BLK:
+		e->object = blk_create(item->id, &item->list, err);
+		break;
+	case POOL_THREAD:
+		e->object = iothread_open(item, err);
+		break;
+	default:
+		return rng_check(item, err) == 0;
 	}
-	err_set(err, -EINVAL, "%s: no object type '%s' (there is: iothread, rng-random)",
-		item->list.text, item->type);
-	return NULL;
+	return e->object;
 }
 
 int pool_open(struct pool *pool, struct config_item *item, struct err *err)
 {
-	enum pool_kind kind;
-	void *object;
+	struct pool_entry *e;
+	int kind;
 
-	switch (item->kind) {
-	case CONFIG_CHARDEV:
-		kind = POOL_CHAR;
-		break;
-	case CONFIG_NETDEV:
-		kind = POOL_NET;
-		break;
-	case CONFIG_BLOCKDEV:
-		kind = POOL_BLK;
-		break;
-	default:
-		kind = strcmp(item->type, "rng-random") ? POOL_THREAD : POOL_RNG;
-		break;
-	}
 	if (!item->id)
 		return err_set(err, -EINVAL, "%s: needs id=", item->list.text);
+	kind = kind_of(item, err);
+	if (kind < 0)
+		return kind;
 	if (pool_find(pool, kind, item->id))
 		return err_set(err, -EEXIST, "%s: the id '%s' is taken already", item->list.text,
 			       item->id);
-	switch (kind) {
-	case POOL_CHAR:
-		object = char_create(pool->control, &item->list, err);
-		break;
-	case POOL_NET:
-		object = net_create(item->type, item->id, &item->list, err);
-		break;
-	case POOL_BLK:
-		object = blk_create(item->id, &item->list, err);
-		break;
-	default:
-		object = object_open(item, &kind, err);
-		break;
-	}
-	if (!object)
-		return err->code ? err->code : -EINVAL;
-	return pool_add(pool, kind, item->id, object);
+	e = entry_add(pool, kind, item->id, err);
+	if (!e)
+		return err->code;
+	if (entry_open(pool, e, item, err))
+		return 0;
+	entry_remove(pool, e);
+	return err->code ? err->code : -EINVAL;
 }
 
 void pool_object_help(FILE *out)
@@ -253,7 +279,6 @@ void pool_object_help(FILE *out)
 struct loop *pool_thread_get(struct pool *pool, const char *id, const char *name, struct err *err)
 {
 	struct pool_entry *e;
-	struct loop *loop;
 
 	if (id) {
 		e = pool_find(pool, POOL_THREAD, id);
@@ -263,17 +288,15 @@ struct loop *pool_thread_get(struct pool *pool, const char *id, const char *name
 				id, id);
 		return e ? e->object : NULL;
 	}
-	loop = thread_start(name, strtoull(POLL_MAX_NS, NULL, 10), err);
-	if (!loop)
+	e = entry_add(pool, POOL_THREAD, name, err);
+	if (!e)
 		return NULL;
-	if (pool_add(pool, POOL_THREAD, name, loop) < 0) {
-		loop_join(loop);
-		loop_destroy(loop);
-		err_set(err, -ENOMEM, "out of memory");
-		return NULL;
-	}
-	TAILQ_LAST(&pool->entries, pool_entries)->anonymous = true;
-	return loop;
+	e->anonymous = true;
+	e->object = thread_start(name, strtoull(POLL_MAX_NS, NULL, 10), err);
+	if (e->object)
+		return e->object;
+	entry_remove(pool, e);
+	return NULL;
 }
 
 void pool_thread_put(struct pool *pool, struct loop *loop)
@@ -285,5 +308,46 @@ void pool_thread_put(struct pool *pool, struct loop *loop)
 			entry_close(pool, e);
 			return;
 		}
+	}
+}
+
+/* ---- counters ---- */
+
+struct thread_counters { /* struct loop_stats */
+	struct counter wakeups, polls, poll_hits, poll_ns;
+};
+
+static const struct counter_desc thread_counter_table[] = {
+	{"wakeups", offsetof(struct thread_counters, wakeups), "returns from the wait for events"},
+	{"polls", offsetof(struct thread_counters, polls), "rounds of looking for work"},
+	{"poll-hits", offsetof(struct thread_counters, poll_hits), "of these, with work found"},
+	{"poll-ns", offsetof(struct thread_counters, poll_ns), "ns spent in rounds without"},
+	{0},
+};
+
+static void visit_thread(const struct pool_entry *e, counter_visit *visit, void *opaque)
+{
+	struct loop_stats stats = loop_stats(e->object);
+	struct thread_counters counters = {
+		.wakeups = {stats.wakeups},
+		.polls = {stats.polls},
+		.poll_hits = {stats.poll_hits},
+		.poll_ns = {stats.poll_ns},
+	};
+
+	visit(opaque, e->id, "thread", thread_counter_table, &counters);
+}
+
+void pool_each_counter(struct pool *pool, counter_visit *visit, void *opaque)
+{
+	struct pool_entry *e;
+
+	TAILQ_FOREACH (e, &pool->entries, link) {
+		if (e->kind == POOL_CHAR)
+			visit(opaque, e->id, NULL, char_counter_table, char_counters(e->object));
+		else if (e->kind == POOL_NET)
+			net_counters_each(e->object, visit, opaque);
+		else if (e->kind == POOL_THREAD)
+			visit_thread(e, visit, opaque);
 	}
 }

@@ -8,19 +8,27 @@
 #include <stdio.h>
 #include <sys/queue.h>
 
+#include "base/counter.h"
 #include "base/err.h"
 #include "bus/device.h"
 #include "machine/config.h"
 
-enum pool_kind { POOL_CHAR, POOL_NET, POOL_BLK, POOL_THREAD, POOL_RNG, POOL_KINDS };
+enum pool_kind {
+	POOL_CHAR,
+	POOL_NET,
+	POOL_BLK,
+	POOL_THREAD,
+	POOL_RNG,
+	POOL_KINDS
+};
 
 struct pool_entry {
 	enum pool_kind kind;
 	char *id;
-	void *object;        /* struct char_backend, net_backend, blk_backend, loop */
+	void *object; /* struct char_backend, net_backend, blk_backend, loop; POOL_RNG: unused */
 	struct device *user; /* POOL_THREAD: unused, a thread may serve several devices */
-	bool claimed;        /* also by the monitor, which is no device */
-	bool anonymous;      /* a thread made for one device */
+	bool claimed;	     /* also by the monitor, which is no device */
+	bool anonymous;	     /* a thread made for one device */
 	TAILQ_ENTRY(pool_entry) link;
 };
 
@@ -32,13 +40,15 @@ struct pool {
 void pool_init(struct pool *pool, struct loop *control);
 void pool_destroy(struct pool *pool); /* closes everything, last made first */
 
-/* Opens what an item asks for (all kinds but CONFIG_DEVICE). Ids are unique within a kind. 0 or -errno with err set. */
+/* Opens what an item asks for (all kinds but CONFIG_DEVICE). Ids are unique within a kind. 0 or
+ * -errno with err set. */
 int pool_open(struct pool *pool, struct config_item *item, struct err *err);
-/* Takes over an object that was made elsewhere. 0 or -ENOMEM. */
-int pool_add(struct pool *pool, enum pool_kind kind, const char *id, void *object);
+/* Calls visit for the counters of everything in the pool. */
+void pool_each_counter(struct pool *pool, counter_visit *visit, void *opaque);
 
 struct pool_entry *pool_find(struct pool *pool, enum pool_kind kind, const char *id);
-/* Finds and claims; user NULL is the monitor. NULL with err set: no such id (the ones that exist are named), or taken. */
+/* Finds and claims; user NULL is the monitor. NULL with err set: no such id (the ones that exist
+ * are named), or taken. */
 void *pool_claim(struct pool *pool, enum pool_kind kind, const char *id, struct device *user,
 		 struct err *err);
 void pool_release(struct pool *pool, void *object);

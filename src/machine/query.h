@@ -1,6 +1,6 @@
 /*
- * What a running machine answers about itself, as JSON values (the caller owns them; NULL when out of memory).
- * Control thread.
+ * What a running machine answers about itself, as JSON values (the caller owns them; NULL when out
+ * of memory). Control thread.
  */
 #ifndef VIREO_MACHINE_QUERY_H
 #define VIREO_MACHINE_QUERY_H
@@ -9,9 +9,15 @@
 
 struct machine;
 
-json_t *query_status(struct machine *machine);  /* {"status": "running", "running": true} */
-json_t *query_network(struct machine *machine); /* [{"id": NIC, "model":, "netdev": {"id":, "type":, ...}, ...}, ...] */
-json_t *query_pci(struct machine *machine);     /* [{"slot":, "function":, "vendor":, ..., "bars": [...]}, ...] */
-json_t *query_io(struct machine *machine);      /* {"OWNER": {"PART": {"counter": n, ...}, ...}, ...} */
+/* {"status": "running", "running": true} */
+json_t *query_status(struct machine *machine);
+/* {"name": -name, "uuid": -uuid}; null where none was given */
+json_t *query_name(struct machine *machine);
+/* [{"id": NIC, "model":, "netdev": {"id":, "type":, ...}, ...}, ...] */
+json_t *query_network(struct machine *machine);
+/* [{"slot":, "function":, "vendor":, ..., "bars": [...]}, ...] */
+json_t *query_pci(struct machine *machine);
+/* {"OWNER": {"PART": {"counter": n, ...}, ...}, ...} */
+json_t *query_io(struct machine *machine);
 
 #endif

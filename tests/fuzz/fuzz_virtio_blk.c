@@ -1,10 +1,11 @@
 /*
- * virtio-blk under a driver that writes whatever it likes: requests of any kind in chains of any shape, words of the rings
- * overwritten, a disk that answers late, out of order or with errors, resets in between. Guest memory is of exact size, so
- * that ASan sees any access outside it; the disk aborts on a request that leaves it; a loop that doesn't end is seen by
- * vblk_step().
+ * virtio-blk under a driver that writes whatever it likes: requests of any kind in chains of any
+ * shape, words of the rings overwritten, a disk that answers late, out of order or with errors,
+ * resets in between. Guest memory is of exact size, so that ASan sees any access outside it; the
+ * disk aborts on a request that leaves it; a loop that doesn't end is seen by vblk_step().
  *
- * Input: a byte of set-up, then operations of a byte each with their operands; it ends where they end.
+ * Input: a byte of set-up, then operations of a byte each with their operands; it ends where they
+ * end.
  */
 #include <stdint.h>
 
@@ -50,7 +51,7 @@ static void add_request(struct vblk_fixture *f, struct input *in, struct vdriver
 	put_header(f, in, gpa);
 	for (unsigned int i = 0; i < n_out + n_in; i++) {
 		uint32_t len = i ? (uint32_t)input_take(in, 1) << (what >> 4 & 7)
-				 : 16 + (what & 128 ? 16 : 0);
+				 : 16u + (what & 128 ? 16u : 0u);
 
 		buf[n++] = (struct vdriver_buf){gpa, len, i >= n_out};
 		gpa += len;

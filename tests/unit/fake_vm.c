@@ -55,11 +55,6 @@ int vm_set_memory(struct vm *vm, const struct mem *mem, struct err *err)
 	return 0;
 }
 
-int vm_check_extension(const struct vm *vm, int cap)
-{
-	return 1;
-}
-
 int vm_reset(struct vm *vm)
 {
 	return 0;

@@ -74,6 +74,13 @@ iperf()
 		TMPDIR=/dev/shm iperf3 -c $host -n "$1M" -f m -R
 }
 
+# TCP to the host for so many seconds, and from it.
+iperf_seconds()
+{
+	TMPDIR=/dev/shm iperf3 -c $host -t "$1" -f m -i 0 &&
+		TMPDIR=/dev/shm iperf3 -c $host -t "$1" -f m -i 0 -R
+}
+
 # For so many seconds, both ways at once; what it says at the end doesn't matter.
 traffic()
 {
@@ -165,8 +172,10 @@ power_button()
 	modprobe evdev
 	for input in /sys/class/input/event*; do
 		if grep -q 'Power Button' "$input/device/name"; then
+			# An event is for those who have the device open by then.
+			exec 3< "/dev/input/${input##*/}"
 			echo "waiting for the power button"
-			head -c 24 "/dev/input/${input##*/}" > /dev/null && echo "pressed"
+			head -c 24 <&3 > /dev/null && echo "pressed"
 			return
 		fi
 	done

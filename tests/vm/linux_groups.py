@@ -12,8 +12,6 @@ import sys
 import tempfile
 import time
 
-import pytest
-
 import harness
 import lab_suite
 
@@ -25,18 +23,22 @@ GROUPS = {"a": (2560, 900), "b": (2560, 900), "large": (7168, 400)}
 AT_ONCE = 2
 
 
+class Unable(Exception):
+    """Why this host can run no Linux guest at all."""
+
+
 def can_run_linux(host):
     return bool(host) and host.get("verdict") == "ordinary"
 
 
-def make_guests(folder):
+def make_guests(folder, suites=SUITES):
     """Kernels and initrds under the names that lab_suite.py knows."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as tree:
         checks = pathlib.Path(tree) / "checks"
         shutil.copy(pathlib.Path(__file__).with_name("linux_checks.sh"), checks)
         checks.chmod(0o755)
-        for suite in SUITES:
+        for suite in suites:
             done = subprocess.run([LAB / "kernel", "--build", harness.BUILD, suite], text=True,
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
             if done.returncode:
@@ -52,6 +54,16 @@ def make_guests(folder):
                                   check=False)
             if done.returncode:
                 raise harness.Failure(f"lab/guest-initrd: {done.stderr.strip()}")
+
+
+def why_unable(direct):
+    """Why Linux guests can't run here, or None. DIRECT: on this host's own KVM."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    programs = ["iperf3", "busybox", "ethtool", "lspci"]
+    if not direct:
+        programs.append("qemu-system-x86_64")
+    missing = [name for name in programs if not shutil.which(name, path=path)]
+    return f"the lab and its guests need {', '.join(missing)}" if missing else None
 
 
 class Group:
@@ -102,23 +114,13 @@ class Groups:
         self.problem = None
 
     def words(self, name, mem, limit):
+        """The command of a group, inside the lab unless this host's KVM does."""
         guests = harness.BUILD / "vm-guests"
         suite = [sys.executable, pathlib.Path(__file__).with_name("lab_suite.py"), name, guests]
         if self.direct:
             return suite
         return [LAB / "run", "--build", harness.BUILD, "--mem", mem, "--timeout", limit,
                 "--env", "VIREO_BUILD", "--env", "PYTHONDONTWRITEBYTECODE", "--", *suite]
-
-    def prepare(self):
-        """Why Linux guests can't run here, or None."""
-        if not self.direct and not shutil.which("qemu-system-x86_64"):
-            return "the lab needs qemu-system-x86_64"
-        missing = [name for name in ("iperf3", "busybox", "ethtool", "lspci")
-                   if not shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")]
-        if missing:
-            return f"the lab's guests need {', '.join(missing)}"
-        make_guests(harness.BUILD / "vm-guests")
-        return None
 
     def start(self, wanted):
         """Starts the wanted group, and as many after it as may run beside it."""
@@ -131,9 +133,11 @@ class Groups:
 
     def result(self, scenario, result):
         if not self.groups and self.problem is None:
-            self.problem = self.prepare() or ""
+            self.problem = why_unable(self.direct) or ""
+            if not self.problem:
+                make_guests(harness.BUILD / "vm-guests")
         if self.problem:
-            pytest.skip(self.problem)
+            raise Unable(self.problem)
         name = lab_suite.SCENARIOS[scenario][0]
         self.start(name)
         return self.groups[name].result(scenario, result)
