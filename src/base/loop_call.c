@@ -85,7 +85,7 @@ bool loop_jobs_run(struct loop *loop)
 	pthread_mutex_lock(&loop->lock);
 	STAILQ_CONCAT(&jobs, &loop->jobs);
 	__atomic_store_n(&loop->pending, false, __ATOMIC_RELAXED);
-	STAILQ_FOREACH (job, &jobs, link)
+	STAILQ_FOREACH(job, &jobs, link)
 		job->state = JOB_TAKEN;
 	pthread_mutex_unlock(&loop->lock);
 	if (STAILQ_EMPTY(&jobs))

@@ -131,7 +131,7 @@ static struct bus_region *topmost(struct bus *bus, enum bus_space space, uint64_
 {
 	struct bus_region *r, *top = NULL;
 
-	TAILQ_FOREACH (r, &bus->mapped[space], link)
+	TAILQ_FOREACH(r, &bus->mapped[space], link)
 		if (base >= r->base && base - r->base < r->size)
 			top = r;
 	return top;
@@ -144,7 +144,7 @@ static struct table *table_build(struct bus *bus, enum bus_space space)
 	uint64_t *edge;
 	struct table *t;
 
-	TAILQ_FOREACH (r, &bus->mapped[space], link)
+	TAILQ_FOREACH(r, &bus->mapped[space], link)
 		n++;
 	edge = calloc(2 * n + 1, sizeof(*edge));
 	t = calloc(1, sizeof(*t) + 2 * n * sizeof(t->at[0]));
@@ -153,7 +153,7 @@ static struct table *table_build(struct bus *bus, enum bus_space space)
 		free(t);
 		return NULL;
 	}
-	TAILQ_FOREACH (r, &bus->mapped[space], link) {
+	TAILQ_FOREACH(r, &bus->mapped[space], link) {
 		edge[edges++] = r->base;
 		edge[edges++] = r->base + r->size; /* wraps to 0 at the very end of the space */
 	}
@@ -229,7 +229,7 @@ static void bells_set(struct bus_region *region, bool on)
 {
 	struct bus_doorbell *bell;
 
-	TAILQ_FOREACH (bell, &region->doorbells, link) {
+	TAILQ_FOREACH(bell, &region->doorbells, link) {
 		struct vm_doorbell vb = bell_of(region, bell);
 
 		/* One that KVM refuses (two at one place) still works: the write exits. */

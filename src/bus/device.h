@@ -78,6 +78,10 @@ struct platform {
 	void (*blk_put)(struct platform *p, struct blk_backend *blk);
 	void (*char_put)(struct platform *p, struct char_backend *chr);
 
+	/* Is there an -object rng-random of this id? Any number of devices may use it. 0, or -ENOENT with
+	 * err set. */
+	int (*rng_check)(struct platform *p, const char *id, struct err *err);
+
 	/* A MAC address for a NIC that was given none: 52:54:00:12:34:56 and on, in order of the
 	 * calls. */
 	void (*mac_default)(struct platform *p, uint8_t mac[6]);

@@ -36,7 +36,7 @@ static int json_flatten(struct opt_list *list, json_t *value, const char *prefix
 	json_t *member;
 	int rc = 0;
 
-	json_object_foreach (value, key, member) {
+	json_object_foreach(value, key, member) {
 		char name[256], number[64];
 
 		if (snprintf(name, sizeof(name), "%s%s%s", prefix, *prefix ? "." : "", key) >=
@@ -143,7 +143,7 @@ void cmdline_make_id(struct cmdline *cl, const char *prefix, char *id, size_t si
 
 	do { /* the number always fits */
 		snprintf(id, size, "%.*s%u", (int)size - 11, prefix, n++);
-		TAILQ_FOREACH (item, &cl->vm.items, link)
+		TAILQ_FOREACH(item, &cl->vm.items, link)
 			if (item->id && !strcmp(item->id, id))
 				break;
 	} while (item);

@@ -149,7 +149,7 @@ static struct config_item *find_node(struct cmdline *cl, const char *id)
 {
 	struct config_item *item;
 
-	TAILQ_FOREACH (item, &cl->vm.items, link)
+	TAILQ_FOREACH(item, &cl->vm.items, link)
 		if (item->kind == CONFIG_BLOCKDEV && item->id && !strcmp(item->id, id))
 			return item;
 	return NULL;

@@ -202,7 +202,7 @@ int cmdline_net_finish(struct cmdline *cl, struct err *err)
 {
 	struct legacy_net *a, *b;
 
-	TAILQ_FOREACH (a, &cl->nets, link) {
+	TAILQ_FOREACH(a, &cl->nets, link) {
 		for (b = TAILQ_NEXT(a, link); b; b = TAILQ_NEXT(b, link)) {
 			struct legacy_net *nic = a->nic ? a : b, *end = a->nic ? b : a;
 

@@ -97,14 +97,14 @@ static void print_pci(FILE *out, json_t *list)
 	json_t *f, *bar;
 	size_t i, k;
 
-	json_array_foreach (list, i, f) {
+	json_array_foreach(list, i, f) {
 		fprintf(out, "00:%02llx.%llx %04llx: %04llx:%04llx id \"%s\"", number(f, "slot"),
 			number(f, "function"), number(f, "class"), number(f, "vendor"),
 			number(f, "device"), json_string_value(json_object_get(f, "id")));
 		if (number(f, "irq"))
 			fprintf(out, " irq %lld", number(f, "irq"));
 		fputc('\n', out);
-		json_array_foreach (json_object_get(f, "bars"), k, bar) {
+		json_array_foreach(json_object_get(f, "bars"), k, bar) {
 			const char *kind = json_string_value(json_object_get(bar, "kind"));
 
 			if (json_object_get(bar, "rom"))
@@ -197,14 +197,14 @@ static void print_value(FILE *out, json_t *v, int depth)
 	json_t *member;
 	size_t i;
 
-	json_object_foreach (v, key, member) {
+	json_object_foreach(v, key, member) {
 		bool below = is_container(member) &&
 			     !(json_is_array(member) && !is_container(json_array_get(member, 0)));
 
 		fprintf(out, "%*s%s:%s", 2 * depth, "", key, below ? "\n" : " ");
 		print_value(out, member, depth + 1);
 	}
-	json_array_foreach (v, i, member) {
+	json_array_foreach(v, i, member) {
 		if (is_container(member)) {
 			fprintf(out, "%s", i ? "\n" : "");
 			print_value(out, member, depth);

@@ -175,8 +175,11 @@ static int rng_realize(struct virtio_dev *vdev, struct err *err)
 {
 	struct virtio_rng *rng = rng_of(vdev);
 	struct platform *p = vdev->device->platform;
-	struct loop *loop = p->io_thread_get(p, rng->opt_iothread, "rng", err);
+	struct loop *loop;
 
+	if (rng->opt_rng && p->rng_check(p, rng->opt_rng, err) < 0)
+		return err->code;
+	loop = p->io_thread_get(p, rng->opt_iothread, "rng", err);
 	if (!loop)
 		return err_prefix(err, "%s", vdev->device->id);
 	vdev->n_queues = 1;

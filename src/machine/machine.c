@@ -101,7 +101,7 @@ static int power_on(struct machine *m, bool first, struct err *err)
 	struct plugged *p;
 	int rc = 0;
 
-	TAILQ_FOREACH (p, &m->devices, link)
+	TAILQ_FOREACH(p, &m->devices, link)
 		device_reset(p->dev);
 	if (!first) {
 		rc = vm_reset(m->vm);
@@ -300,6 +300,11 @@ static void char_put(struct platform *p, struct char_backend *chr)
 	pool_release(&machine_of(p)->pool, chr);
 }
 
+static int rng_check(struct platform *p, const char *id, struct err *err)
+{
+	return pool_need(&machine_of(p)->pool, POOL_RNG, id, err) ? 0 : err->code;
+}
+
 static void mac_default(struct platform *p, uint8_t mac[6])
 {
 	/* A locally administered address, as QEMU's first NIC has it. */
@@ -362,7 +367,7 @@ static bool id_taken(struct machine *m, const char *id)
 {
 	struct plugged *p;
 
-	TAILQ_FOREACH (p, &m->devices, link)
+	TAILQ_FOREACH(p, &m->devices, link)
 		if (!strcmp(p->dev->id, id))
 			return true;
 	return false;
@@ -463,14 +468,14 @@ static int make_items(struct machine *m, struct err *err)
 	int rc = 0;
 
 	/* What devices refer to by id comes first, wherever it stands on the command line. */
-	TAILQ_FOREACH (item, &m->config->items, link)
+	TAILQ_FOREACH(item, &m->config->items, link)
 		if (rc == 0 && item->kind != CONFIG_DEVICE)
 			rc = pool_open(&m->pool, item, err);
 	if (rc == 0 && m->config->mux_chardev)
 		rc = make_mux(m, err);
 	if (rc == 0)
 		rc = board_create(m->config, plug_board, m, err);
-	TAILQ_FOREACH (item, &m->config->items, link)
+	TAILQ_FOREACH(item, &m->config->items, link)
 		if (rc == 0 && item->kind == CONFIG_DEVICE)
 			rc = plug_item(m, item, err);
 	return rc;
@@ -532,6 +537,7 @@ static int make_buses(struct machine *m, struct err *err)
 		.net_put = net_put,
 		.blk_put = blk_put,
 		.char_put = char_put,
+		.rng_check = rng_check,
 		.mac_default = mac_default,
 	};
 	return rc;
@@ -652,7 +658,7 @@ void machine_each_device(struct machine *m, void (*fn)(struct device *dev, void 
 {
 	struct plugged *p;
 
-	TAILQ_FOREACH (p, &m->devices, link)
+	TAILQ_FOREACH(p, &m->devices, link)
 		fn(p->dev, opaque);
 }
 
@@ -662,7 +668,7 @@ void machine_each_net(struct machine *m,
 {
 	struct pool_entry *e;
 
-	TAILQ_FOREACH (e, &m->pool.entries, link)
+	TAILQ_FOREACH(e, &m->pool.entries, link)
 		if (e->kind == POOL_NET)
 			fn(e->object, e->user, opaque);
 }
@@ -678,7 +684,7 @@ void machine_each_counter(struct machine *m, counter_visit *visit, void *opaque)
 		      vcpu_counters(m->processor[i].vcpu));
 	}
 	visit(opaque, "machine", "bus", bus_counter_table, bus_counters(m->bus));
-	TAILQ_FOREACH (p, &m->devices, link)
+	TAILQ_FOREACH(p, &m->devices, link)
 		if (p->dev->model->counters)
 			p->dev->model->counters(p->dev, visit, opaque);
 	pool_each_counter(&m->pool, visit, opaque);
@@ -689,7 +695,7 @@ int machine_set_link(struct machine *m, const char *name, bool up)
 	struct pool_entry *net = pool_find(&m->pool, POOL_NET, name);
 	struct plugged *p;
 
-	TAILQ_FOREACH (p, &m->devices, link) {
+	TAILQ_FOREACH(p, &m->devices, link) {
 		if (!p->dev->model->nic)
 			continue;
 		if (!strcmp(p->dev->id, name) || (net && net->user == p->dev)) {

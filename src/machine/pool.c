@@ -106,33 +106,36 @@ struct pool_entry *pool_find(struct pool *pool, enum pool_kind kind, const char 
 {
 	struct pool_entry *e;
 
-	TAILQ_FOREACH (e, &pool->entries, link)
+	TAILQ_FOREACH(e, &pool->entries, link)
 		if (e->kind == kind && !strcmp(e->id, id))
 			return e;
+	return NULL;
+}
+
+struct pool_entry *pool_need(struct pool *pool, enum pool_kind kind, const char *id,
+			     struct err *err)
+{
+	struct pool_entry *e = pool_find(pool, kind, id);
+	char known[256] = "there is none";
+	size_t n = 0;
+
+	if (e)
+		return e;
+	TAILQ_FOREACH(e, &pool->entries, link)
+		if (e->kind == kind && n < sizeof(known) - 1)
+			n += snprintf(known + n, sizeof(known) - n, "%s%s",
+				      n ? ", " : "there is: ", e->id);
+	err_set(err, -ENOENT, "no %s has the id '%s' (%s)", kind_name[kind], id, known);
 	return NULL;
 }
 
 void *pool_claim(struct pool *pool, enum pool_kind kind, const char *id, struct device *user,
 		 struct err *err)
 {
-	struct pool_entry *e = pool_find(pool, kind, id);
+	struct pool_entry *e = pool_need(pool, kind, id, err);
 
-	if (!e) {
-		char known[256] = "";
-		size_t n = 0;
-
-		TAILQ_FOREACH (e, &pool->entries, link)
-			if (e->kind == kind && n < sizeof(known) - 1)
-				n += snprintf(known + n, sizeof(known) - n, "%s%s", n ? ", " : "",
-					      e->id);
-		if (n)
-			err_set(err, -ENOENT, "no %s has the id '%s' (there is: %s)",
-				kind_name[kind], id, known);
-		else
-			err_set(err, -ENOENT, "no %s has the id '%s' (there is none)",
-				kind_name[kind], id);
+	if (!e)
 		return NULL;
-	}
 	if (e->claimed) {
 		err_set(err, -EBUSY, "%s id=%s is in use by %s already", kind_name[kind], id,
 			e->user ? e->user->id : "the monitor");
@@ -147,7 +150,7 @@ void pool_release(struct pool *pool, void *object)
 {
 	struct pool_entry *e;
 
-	TAILQ_FOREACH (e, &pool->entries, link) {
+	TAILQ_FOREACH(e, &pool->entries, link) {
 		if (e->object == object) {
 			e->claimed = false;
 			e->user = NULL;
@@ -303,7 +306,7 @@ void pool_thread_put(struct pool *pool, struct loop *loop)
 {
 	struct pool_entry *e;
 
-	TAILQ_FOREACH (e, &pool->entries, link) {
+	TAILQ_FOREACH(e, &pool->entries, link) {
 		if (e->object == loop && e->anonymous) {
 			entry_close(pool, e);
 			return;
@@ -342,7 +345,7 @@ void pool_each_counter(struct pool *pool, counter_visit *visit, void *opaque)
 {
 	struct pool_entry *e;
 
-	TAILQ_FOREACH (e, &pool->entries, link) {
+	TAILQ_FOREACH(e, &pool->entries, link) {
 		if (e->kind == POOL_CHAR)
 			visit(opaque, e->id, NULL, char_counter_table, char_counters(e->object));
 		else if (e->kind == POOL_NET)

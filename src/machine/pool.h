@@ -47,6 +47,9 @@ int pool_open(struct pool *pool, struct config_item *item, struct err *err);
 void pool_each_counter(struct pool *pool, counter_visit *visit, void *opaque);
 
 struct pool_entry *pool_find(struct pool *pool, enum pool_kind kind, const char *id);
+/* The same; NULL with err set, which names the ones that exist. */
+struct pool_entry *pool_need(struct pool *pool, enum pool_kind kind, const char *id,
+			     struct err *err);
 /* Finds and claims; user NULL is the monitor. NULL with err set: no such id (the ones that exist
  * are named), or taken. */
 void *pool_claim(struct pool *pool, enum pool_kind kind, const char *id, struct device *user,

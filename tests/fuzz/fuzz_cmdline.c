@@ -74,7 +74,7 @@ static void check_config(const struct cmdline *cl)
 	check(cl->n_monitors <= CMDLINE_MONITORS_MAX);
 	for (unsigned int i = 0; i < cl->n_monitors; i++)
 		check(cl->monitors[i]);
-	TAILQ_FOREACH (item, &cl->vm.items, link) {
+	TAILQ_FOREACH(item, &cl->vm.items, link) {
 		check(item->type && item->list.text);
 		for (size_t i = 0; i < item->list.n; i++)
 			check(item->list.pairs[i].key && item->list.pairs[i].value);

@@ -89,7 +89,7 @@ static const struct config_item *item(enum config_kind kind, unsigned int n)
 {
 	const struct config_item *i;
 
-	TAILQ_FOREACH (i, &cl.vm.items, link)
+	TAILQ_FOREACH(i, &cl.vm.items, link)
 		if (i->kind == kind && n-- == 0)
 			return i;
 	return NULL;

@@ -192,6 +192,7 @@ class Vireo(Process):
             base = ("-nodefaults", "-display", "none", "-serial", "stdio",
                     "-monitor", f"unix:{self.monitor_path},server=on,wait=off")
         self._monitor = None
+        self._asking = False
         super().__init__([VIREO, *base, *args], folder, name, ns=ns, **more)
 
     @property
@@ -211,6 +212,24 @@ class Vireo(Process):
         if not found:
             raise self.failure(f"no result of the test {test}")
         return found[index]
+
+    def failure(self, what):
+        """With what moves while the VM still runs: a stuck device shows in its counters."""
+        plain = super().failure(what)
+        if not self.running() or not self.monitor_path.exists() or self._asking:
+            return plain
+        self._asking = True
+        try:
+            before = flat(self.monitor.counters())
+            time.sleep(1)
+            after = flat(self.monitor.counters())
+            lines = [f"{name}: {value} (+{value - before.get(name, 0)} in a second)"
+                     for name, value in after.items() if value]
+            more = f"its status: {self.monitor.status()}; its counters:\n" + tail("\n".join(lines), 200)
+        except (Failure, OSError) as error:
+            more = f"its monitor does not answer: {str(error).splitlines()[0]}"
+        self._asking = False
+        return Failure(f"{plain}\n{more}")
 
     def close(self):
         if self._monitor:
@@ -292,6 +311,17 @@ def tree(text):
         else:
             levels[-1][1][name] = int(value) if value.lstrip("-").isdigit() else value
     return root
+
+
+def flat(counters, prefix=""):
+    """The numbers of nested dictionaries, by the names on the way to them."""
+    found = {}
+    for name, value in counters.items():
+        if isinstance(value, dict):
+            found.update(flat(value, f"{prefix}{name} "))
+        elif isinstance(value, int):
+            found[prefix + name] = value
+    return found
 
 
 def total(counters, name):

@@ -459,6 +459,7 @@ def run(name, kernels):
         for result in results:
             if result not in s.done:
                 s.report(result, problem)
+                problem = f"as {name}, {result}"
         print(json.dumps({"scenario": name, "seconds": time.monotonic() - started}), flush=True)
 
 
