@@ -95,8 +95,8 @@ static int watch_signals(struct session *s, const sigset_t *set, struct err *err
 /* ---- -daemonize, -pidfile ---- */
 
 /* Forks; returns in the child. The parent waits for the child's word that the VM is made, and
- * exits. */
-static int go_background(struct session *s, struct err *err)
+ * exits; or a signal (of set) ends it, and the child finds that out when it has the VM. */
+static int go_background(struct session *s, const sigset_t *set, struct err *err)
 {
 	int fds[2];
 	char ok = 0;
@@ -110,6 +110,7 @@ static int go_background(struct session *s, struct err *err)
 		return err_errno(err, "-daemonize: fork");
 	if (pid > 0) {
 		close(fds[1]);
+		sigprocmask(SIG_UNBLOCK, set, NULL);
 		_exit(read(fds[0], &ok, 1) == 1 ? 0 : 1);
 	}
 	close(fds[0]);
@@ -118,22 +119,22 @@ static int go_background(struct session *s, struct err *err)
 	return 0;
 }
 
-static void tell_parent(struct session *s)
+/* The VM is made: lets go of the folder, the parent and the terminal. */
+static int tell_parent(struct session *s, struct err *err)
 {
 	char ok = 1;
 	int null;
 
 	if (s->ready_fd < 0)
-		return;
+		return 0;
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	for (int fd = 0; null >= 0 && fd <= STDERR_FILENO; fd++)
+	if (null < 0 || chdir("/") < 0 || write(s->ready_fd, &ok, 1) != 1)
+		return err_errno(err, "-daemonize");
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
 		dup2(null, fd);
-	if (null >= 0)
-		close(null);
-	if (chdir("/") < 0 || write(s->ready_fd, &ok, 1) != 1)
-		log_warn("-daemonize: %s", strerror(errno));
+	close(null);
 	close(s->ready_fd);
-	s->ready_fd = -1;
+	return 0;
 }
 
 static int write_pidfile(struct session *s, struct err *err)
@@ -191,7 +192,7 @@ static int run(struct session *s, struct err *err)
 	if (s->cl.process_name)
 		prctl(PR_SET_NAME, s->cl.process_name);
 	if (s->cl.daemonize)
-		rc = go_background(s, err);
+		rc = go_background(s, &set, err);
 	if (rc == 0)
 		rc = machine_create(&s->machine, &s->cl.vm, err);
 	if (rc == 0)
@@ -200,10 +201,9 @@ static int run(struct session *s, struct err *err)
 		rc = start_monitors(s, err);
 	if (rc == 0)
 		rc = write_pidfile(s, err);
-	if (rc < 0)
-		return rc;
-	tell_parent(s);
-	return machine_run(s->machine);
+	if (rc == 0)
+		rc = tell_parent(s, err);
+	return rc < 0 ? rc : machine_run(s->machine);
 }
 
 static void clean_up(struct session *s)

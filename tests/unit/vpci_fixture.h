@@ -164,6 +164,11 @@ struct fix {
 	struct err err;
 };
 
+static inline int rng_check(struct platform *p, const char *id, struct err *err)
+{
+	return strcmp(id, "rng0") ? err_set(err, -ENOENT, "no rng %s", id) : 0;
+}
+
 static inline struct loop *io_thread_get(struct platform *p, const char *id, const char *name,
 					 struct err *err)
 {
@@ -183,6 +188,7 @@ static inline struct fix *setup(uint64_t poll_ns)
 	vdriver_ram(&f->mem, RAM, 0x40000);
 	f->fp.p.mem = &f->mem;
 	f->fp.p.io_thread_get = io_thread_get;
+	f->fp.p.rng_check = rng_check;
 	f->fp.p.io_thread_put = io_thread_put;
 	assert_int_equal(loop_create(&f->loop, "io", poll_ns, &f->err), 0);
 	assert_int_equal(loop_start(f->loop, &f->err), 0);
