@@ -101,7 +101,6 @@ bool vnet_tx_work(struct virtio_net *vn)
 	struct vnet_tx *tx = &vn->tx;
 	const struct vnet_tx_frame *frame;
 	bool blocked = tx->blocked;
-	size_t bytes = 0;
 	int n = 0;
 
 	if (blocked && !tx->writable)
@@ -115,11 +114,6 @@ bool vnet_tx_work(struct virtio_net *vn)
 		virtq_fill(&queue->ring, &frame->chain, 0);
 		tx->next++;
 		n++;
-		bytes += frame->chain.out_bytes;
-		if (bytes >= VNET_FLUSH_BYTES) {
-			virtq_flush(&queue->ring);
-			bytes = 0;
-		}
 	}
 	virtq_flush(&queue->ring);
 	if (tx->blocked != blocked) {
