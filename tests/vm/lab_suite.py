@@ -49,11 +49,8 @@ INNOCENT = (
     "kvm-guest: ", "kvm-clock: ", "ENERGY_PERF_BIAS", "core: CPUID marked event",
     "PCI: Using host bridge windows", "quirk_", "hpet", "amd_pstate",
 )
-# In the lab, the emulator doesn't let KVM see XSETBV, so that CPUID can't follow XCR0 (QEMU's guests
-# say the same there); and its time passes unevenly.
-INNOCENT_IN_LAB = re.compile(
-    r".*\[ cut here \].*\n.*XSAVE consistency problem(?:.*\n)*?.*\[ end trace [0-9a-f]+ \].*\n"
-    r"(?:.*CPUID\[.*\n)*|.*(?:clocksource|hrtimer): .*\n")
+# In the lab, time passes unevenly.
+INNOCENT_IN_LAB = re.compile(r".*(?:clocksource|hrtimer): .*\n")
 
 ALARMS = re.compile(r"\bBUG\b|WARNING:|nobody cared|ACPI (BIOS )?Error|Call Trace|Oops|soft lockup|"
                     r"rcu.*stall|hung_task|hung task|Kernel panic")
@@ -121,6 +118,11 @@ class Context:
                  "-drive", f"file={self.disk},format=raw,if=none,id=d0",
                  "-device", f"virtio-blk-pci,drive=d0,serial=VIREO-TEST{disk}",
                  "-device", "virtio-rng-pci"]
+        if IN_LAB:
+            # The lab's emulator doesn't intercept XSETBV: with XSAVE a guest's kernel takes too small a
+            # size for the state that the processor saves, and overwrites memory ("XSAVE consistency
+            # problem" in its log, with any monitor).
+            words += ["-cpu", "host,-xsave"]
         if not reboots:
             words.append("-no-reboot")
         if nic:
