@@ -113,7 +113,6 @@ struct device_model {
 	void (*info)(struct device *dev, json_t *object); /* adds members for `info` commands */
 	void (*counters)(struct device *dev, counter_visit *visit, void *opaque);
 	void (*set_link)(struct device *dev, bool up); /* NICs: cable in or out; control thread */
-	const char *(*netdev)(struct device *dev);     /* NICs: id of the back end, NULL = none */
 };
 
 struct device {

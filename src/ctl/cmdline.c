@@ -149,6 +149,29 @@ void cmdline_make_id(struct cmdline *cl, const char *prefix, char *id, size_t si
 	} while (item);
 }
 
+int cmdline_item(struct cmdline *cl, enum config_kind kind, const char *option, const char *text,
+		 const char *type_key, const char *example, struct err *err)
+{
+	struct opt_list list = {0};
+	char *type, *id;
+	int rc = cmdline_options(&list, option, text, type_key, err);
+
+	if (rc < 0)
+		return rc;
+	type = cmdline_take(&list, type_key);
+	id = cmdline_take(&list, "id");
+	cmdline_drop_taken(&list);
+	if (!type || !id)
+		rc = err_set(err, -EINVAL, "%s %s: needs a type and id= (%s)", option, text,
+			     example);
+	else
+		rc = vm_config_add(&cl->vm, kind, type, id, &list);
+	free(type);
+	free(id);
+	opt_free(&list);
+	return rc;
+}
+
 int cmdline_refuse(struct err *err, const char *option, const char *text, const char *why)
 {
 	return err_set(err, -EINVAL, "%s %s: %s", option, text, why);
@@ -200,26 +223,9 @@ static int take_device(struct cmdline *cl, const char *text, struct err *err)
 
 static int take_object(struct cmdline *cl, const char *text, struct err *err)
 {
-	struct opt_list list = {0};
-	char *type, *id;
-	int rc;
-
 	if (cmdline_asks_help(cl, text, names_list_objects))
 		return 0;
-	rc = cmdline_options(&list, "-object", text, "qom-type", err);
-	if (rc < 0)
-		return rc;
-	type = cmdline_take(&list, "qom-type");
-	id = cmdline_take(&list, "id");
-	cmdline_drop_taken(&list);
-	if (!type || !id)
-		rc = cmdline_refuse(err, "-object", text, "needs a type and id= (iothread,id=t0)");
-	else
-		rc = vm_config_add(&cl->vm, CONFIG_OBJECT, type, id, &list);
-	free(type);
-	free(id);
-	opt_free(&list);
-	return rc;
+	return cmdline_item(cl, CONFIG_OBJECT, "-object", text, "qom-type", "iothread,id=t0", err);
 }
 
 static int take_parallel(struct cmdline *cl, const char *text, struct err *err)

@@ -50,6 +50,9 @@ void cmdline_drop_taken(struct opt_list *list);
 /* An id "prefixN" that no item has yet: tap0, serial1. */
 void cmdline_make_id(struct cmdline *cl, const char *prefix, char *id, size_t size);
 
+/* An option that is an item as it stands: "TYPE,id=ID[,...]"; in JSON the type is type_key's. */
+int cmdline_item(struct cmdline *cl, enum config_kind kind, const char *option, const char *text,
+		 const char *type_key, const char *example, struct err *err);
 /* field = a copy of text. 0 or -ENOMEM. */
 int cmdline_replace(char **field, const char *text);
 /* "OPTION TEXT: why"; returns -EINVAL. */

@@ -61,27 +61,9 @@ static int add_nic(struct cmdline *cl, struct opt_list *list, const char *netdev
 
 int cmdline_netdev(struct cmdline *cl, const char *text, struct err *err)
 {
-	struct opt_list list = {0};
-	char *type, *id;
-	int rc;
-
 	if (cmdline_asks_help(cl, text, names_list_netdevs))
 		return 0;
-	rc = cmdline_options(&list, "-netdev", text, "type", err);
-	if (rc < 0)
-		return rc;
-	type = cmdline_take(&list, "type");
-	id = cmdline_take(&list, "id");
-	if (!type || !id) {
-		rc = err_set(err, -EINVAL, "%s: needs a type and id= (tap,id=n0)", list.text);
-	} else {
-		cmdline_drop_taken(&list);
-		rc = vm_config_add(&cl->vm, CONFIG_NETDEV, type, id, &list);
-	}
-	free(type);
-	free(id);
-	opt_free(&list);
-	return rc;
+	return cmdline_item(cl, CONFIG_NETDEV, "-netdev", text, "type", "tap,id=n0", err);
 }
 
 int cmdline_nic(struct cmdline *cl, const char *text, struct err *err)

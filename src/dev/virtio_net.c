@@ -411,11 +411,6 @@ static void vnet_set_link(struct virtio_dev *dev, bool up)
 	virtio_config_changed(dev);
 }
 
-static const char *vnet_netdev(struct virtio_dev *dev)
-{
-	return vnet_of(dev)->opt.netdev;
-}
-
 static void vnet_info(struct virtio_dev *dev, json_t *object)
 {
 	struct virtio_net *vn = vnet_of(dev);
@@ -428,8 +423,6 @@ static void vnet_info(struct virtio_dev *dev, json_t *object)
 	json_object_set_new(object, "mac", json_string(text));
 	json_object_set_new(object, "link",
 			    json_boolean(__atomic_load_n(&vn->link_up, __ATOMIC_RELAXED)));
-	if (vn->opt.netdev)
-		json_object_set_new(object, "netdev", json_string(vn->opt.netdev));
 }
 
 static void vnet_counters(struct virtio_dev *dev, counter_visit *visit, void *opaque)
@@ -453,7 +446,6 @@ static const struct virtio_model virtio_net_model = {
 	.info = vnet_info,
 	.counters = vnet_counters,
 	.set_link = vnet_set_link,
-	.netdev = vnet_netdev,
 };
 
 static const char *const virtio_net_aliases[] = {"virtio-net", NULL};

@@ -163,17 +163,6 @@ void vm_irq_set(struct vm *vm, unsigned int gsi, bool level)
 		ioctl(vm->vm_fd, KVM_IRQ_LINE, &irq);
 }
 
-void vm_msi_send(struct vm *vm, struct vm_msi msi)
-{
-	struct kvm_msi m = {
-		.address_lo = (uint32_t)msi.address,
-		.address_hi = (uint32_t)(msi.address >> 32),
-		.data = msi.data,
-	};
-
-	ioctl(vm->vm_fd, KVM_SIGNAL_MSI, &m);
-}
-
 /* route_lock held. */
 static bool gsi_used(const struct vm *vm, int gsi)
 {

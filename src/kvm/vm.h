@@ -37,9 +37,6 @@ struct vm_msi {
 	uint32_t data;
 };
 
-/* Injects one message now (KVM_SIGNAL_MSI). */
-void vm_msi_send(struct vm *vm, struct vm_msi msi);
-
 /* A route: one GSI that stands for a message, so that an irqfd can send it. */
 int vm_msi_route_alloc(struct vm *vm); /* GSI, or -ENOSPC: about 4000 are all taken */
 /* 0; -EINVAL: the GSI isn't allocated, or KVM refuses the message; -ENOMEM. After an error the GSI

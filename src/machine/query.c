@@ -3,8 +3,7 @@
  */
 #include "machine/query.h"
 
-#include <stdio.h>
-#include <string.h>
+#include <pthread.h>
 
 #include "bus/device.h"
 #include "bus/pci.h"
@@ -109,6 +108,7 @@ static void add_function(struct pci_device *pci, void *opaque)
 {
 	json_t *bars = json_array(), *o;
 
+	pthread_mutex_lock(&pci->dev.lock); /* the guest may be writing them */
 	for (unsigned int i = 0; i < PCI_BARS; i++)
 		if (pci->bar[i].kind != PCI_BAR_NONE)
 			json_array_append_new(bars, describe_bar(pci, i));
@@ -117,6 +117,7 @@ static void add_function(struct pci_device *pci, void *opaque)
 		"function", pci->function, "vendor", pci->config[0] | pci->config[1] << 8, "device",
 		pci->config[2] | pci->config[3] << 8, "class",
 		pci->config[10] | pci->config[11] << 8, "irq", pci->config[0x3c], "bars", bars);
+	pthread_mutex_unlock(&pci->dev.lock);
 	json_array_append_new(opaque, o);
 }
 

@@ -410,10 +410,3 @@ void virtio_pci_set_link(struct device *dev, bool up)
 	vdev->model->set_link(vdev, up);
 	pthread_mutex_unlock(&dev->lock);
 }
-
-const char *virtio_pci_netdev(struct device *dev)
-{
-	struct virtio_dev *vdev = vp_of(dev)->vdev;
-
-	return vdev->model->netdev ? vdev->model->netdev(vdev) : NULL;
-}

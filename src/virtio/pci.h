@@ -59,7 +59,6 @@ void virtio_pci_reset(struct device *dev);
 void virtio_pci_info(struct device *dev, json_t *object);
 void virtio_pci_counters(struct device *dev, counter_visit *visit, void *opaque);
 void virtio_pci_set_link(struct device *dev, bool up);
-const char *virtio_pci_netdev(struct device *dev);
 extern const struct pci_identity virtio_pci_identity; /* vendor; the rest is filled in by realize */
 
 /* Where the virtio device starts in the instance. */
@@ -83,7 +82,6 @@ extern const struct pci_identity virtio_pci_identity; /* vendor; the rest is fil
 		.info = virtio_pci_info,                                                          \
 		.counters = virtio_pci_counters,                                                  \
 		.set_link = virtio_pci_set_link,                                                  \
-		.netdev = virtio_pci_netdev,                                                      \
 	};                                                                                        \
 	DEVICE_MODEL(vmodel##_pci)
 

@@ -88,7 +88,6 @@ struct virtio_model {
 	void (*info)(struct virtio_dev *dev, json_t *object);
 	void (*counters)(struct virtio_dev *dev, counter_visit *visit, void *opaque);
 	void (*set_link)(struct virtio_dev *dev, bool up);
-	const char *(*netdev)(struct virtio_dev *dev);
 };
 
 /* One queue: the ring, and who serves it. */

@@ -120,13 +120,6 @@ static void take(struct vm *vm, const struct fake_irqfd *irqfd)
 		record(vm, vm->route[i].msi);
 }
 
-void vm_msi_send(struct vm *vm, struct vm_msi msi)
-{
-	pthread_mutex_lock(&vm->lock);
-	record(vm, msi);
-	pthread_mutex_unlock(&vm->lock);
-}
-
 unsigned int fake_vm_messages(struct vm *vm)
 {
 	unsigned int i, n;

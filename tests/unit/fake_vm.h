@@ -25,7 +25,7 @@ bool fake_vm_level(struct vm *vm, unsigned int gsi);
  */
 unsigned int fake_vm_edges(struct vm *vm, unsigned int gsi);
 
-/* ---- messages: by vm_msi_send() or by irqfds of routes ---- */
+/* ---- messages: by irqfds of routes ---- */
 /* How many since the last fake_vm_clear_messages(). */
 unsigned int fake_vm_messages(struct vm *vm);
 /* The i-th of them (i < FAKE_VM_MESSAGES). */

@@ -662,9 +662,7 @@ static void test_info(void **state)
 
 	model->info(&f->vn->vdev, object);
 	assert_string_equal(json_string_value(json_object_get(object, "mac")), "52:54:00:12:34:56");
-	assert_string_equal(json_string_value(json_object_get(object, "netdev")), "n0");
 	assert_true(json_is_true(json_object_get(object, "link")));
-	assert_string_equal(model->netdev(&f->vn->vdev), "n0");
 	model->counters(&f->vn->vdev, visit, &visits);
 	assert_int_equal(visits, 1);
 	json_decref(object);
