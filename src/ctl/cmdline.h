@@ -33,7 +33,7 @@ struct cmdline {
 int cmdline_parse(struct cmdline *cl, int argc, char **argv, struct err *err);
 void cmdline_free(struct cmdline *cl);
 
-/* ---- for the files that take single options apart: 0 or -errno with err set ---- */
+/* ---- cmdline_words.c, for the files that take single options apart: 0 or -errno with err set ---- */
 
 /* Parses "key=value,..." or, where the text starts with '{', JSON: nested members become "a.b",
  * booleans on and off. */
