@@ -6,7 +6,7 @@
  * maps or unmaps makes a new table and swaps the pointer; vCPU threads look up without a lock. A
  * table that was replaced is freed when no vCPU can be using it any more.
  *
- *	vCPU exit -> bus_read/bus_write -> table (binary search) -> region -> device's lock -> handler
+ *	vCPU exit -> bus_read/_write -> table (binary search) -> region -> device's lock -> handler
  *
  * Doorbells (ioeventfds) belong to a region as (offset, size, value); the bus ties them to KVM
  * while the region is mapped, and moves them with it.

@@ -390,8 +390,8 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 	return 0;
 }
 
-/* What devices that are gone had posted frees itself when it runs; what vCPUs had asked for is void.
- */
+/* What devices that are gone had posted frees itself when it runs; what vCPUs had asked for is
+ * void. */
 static void run_posted(struct machine *m)
 {
 	if (!m->loop)

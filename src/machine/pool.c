@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -282,6 +283,7 @@ void pool_object_help(FILE *out)
 struct loop *pool_thread_get(struct pool *pool, const char *id, const char *name, struct err *err)
 {
 	struct pool_entry *e;
+	char entry_id[32];
 
 	if (id) {
 		e = pool_find(pool, POOL_THREAD, id);
@@ -291,7 +293,11 @@ struct loop *pool_thread_get(struct pool *pool, const char *id, const char *name
 				id, id);
 		return e ? e->object : NULL;
 	}
-	e = entry_add(pool, POOL_THREAD, name, err);
+	/* Threads of two cards of a model have the same name; what shows them needs two ids. */
+	snprintf(entry_id, sizeof(entry_id), "%s", name);
+	for (unsigned int n = 1; pool_find(pool, POOL_THREAD, entry_id); n++)
+		snprintf(entry_id, sizeof(entry_id), "%s.%u", name, n);
+	e = entry_add(pool, POOL_THREAD, entry_id, err);
 	if (!e)
 		return NULL;
 	e->anonymous = true;
