@@ -1,6 +1,5 @@
 """virtio-net over a TAP, the built-in guest at one end and tools/peer at the other: contents are checked."""
 import contextlib
-import time
 
 import pytest
 
