@@ -26,6 +26,7 @@ static const struct test_param tx_params[] = {
 	{"gso", "0", "TCP frames that the device is to cut in segments of so many bytes"},
 	{"peer", "0", "wait for the peer first, milliseconds"},
 	{"stop", "1", "send a stop frame at the end"},
+	{"delay", "0", "wait so long before the first frame, milliseconds"},
 	NIC_PARAMS,
 	{NULL, NULL, NULL},
 };
@@ -95,6 +96,7 @@ static bool run_tx(const struct test *test, const struct test_arg *args)
 			return nic_fail(test, nic, "no-peer");
 		drain(nic);
 	}
+	traffic_delay(test_number(test, args, "delay"));
 	doorbells = nic->tx_doorbells;
 	start = clock_ns();
 	ok = send_all(&s, count, MAX(test_number(test, args, "batch"), 1u));

@@ -15,6 +15,7 @@ static const struct test_param rtt_params[] = {
 	{"count", "10000", "round trips"},
 	{"size", "64", "bytes of a frame"},
 	{"peer", "10000", "wait so long for the peer, milliseconds"},
+	{"delay", "0", "wait so long before looking for the peer, milliseconds"},
 	{"timeout", "5000", "a frame that isn't back by then is lost, milliseconds"},
 	{"stop", "1", "send a stop frame at the end"},
 	NIC_PARAMS,
@@ -64,6 +65,7 @@ static bool run_rtt(const struct test *test, const struct test_arg *args)
 	error = traffic_init(&s, nic, TRAFFIC_PLAIN, size, 0);
 	if (error)
 		return nic_fail(test, nic, error);
+	traffic_delay(test_number(test, args, "delay"));
 	if (!traffic_meet(&s, &r, test_number(test, args, "peer") * NS_PER_MS))
 		return nic_fail(test, nic, "no-peer");
 	times = memory_alloc(MAX(count, 1u) * sizeof(*times), 64);
@@ -110,7 +112,7 @@ static bool send_back(struct nic *nic, const struct nic_frame *frame)
 	struct nic_slot slot;
 	uint32_t at = 0;
 
-	if (frame->length > FRAME_MAX)
+	if (frame->length > nic->frame_max)
 		return false;
 	nic_reap(nic);
 	if (!nic_get(nic, &slot))

@@ -20,7 +20,7 @@ const char *traffic_init(struct traffic_sender *s, struct nic *nic, enum traffic
 	s->offset = form == TRAFFIC_PLAIN ? FRAME_ETHERNET : FRAME_TCP_HEADERS;
 	if (size < (form == TRAFFIC_PLAIN ? FRAME_MIN : FRAME_MIN_TCP))
 		return "size-too-small";
-	if (size > FRAME_MAX)
+	if (size > MIN(nic->frame_max, (uint32_t)FRAME_MAX))
 		return "size-too-big";
 	s->filled = memory_alloc(nic->n_slots * sizeof(*s->filled), 64);
 	if (form != TRAFFIC_PLAIN)
@@ -169,6 +169,8 @@ bool traffic_meet(struct traffic_sender *s, struct traffic_receiver *r, uint64_t
 			if (h.kind == FRAME_READY || h.kind == FRAME_DATA) {
 				nic_refill(r->nic);
 				memset(s->filled, 0, s->nic->n_slots * sizeof(*s->filled));
+				/* A stop frame before it was an earlier test's. */
+				r->stopped = false;
 				return true;
 			}
 		}
@@ -176,4 +178,12 @@ bool traffic_meet(struct traffic_sender *s, struct traffic_receiver *r, uint64_t
 		nic_reap(s->nic);
 	}
 	return false;
+}
+
+void traffic_delay(uint64_t ms)
+{
+	uint64_t start = clock_ns();
+
+	while (clock_ns() - start < ms * NS_PER_MS)
+		pause();
 }

@@ -59,4 +59,7 @@ bool traffic_receive(struct traffic_receiver *r, struct nic_frame *frame, struct
  */
 bool traffic_meet(struct traffic_sender *s, struct traffic_receiver *r, uint64_t timeout_ns);
 
+/* Waits: before a test, for whoever looks at counters or gets a peer ready. */
+void traffic_delay(uint64_t ms);
+
 #endif

@@ -118,6 +118,7 @@ static void allocate_buffers(struct nic *nic)
 	for (uint32_t i = 0; i < n_rx; i++)
 		add_rx(net, i);
 
+	nic->frame_max = net->config.frame_size;
 	nic->n_slots = net->tx.size;
 	if (!net->tx.indirect)
 		nic->n_slots /= pieces + net->split_header;
@@ -128,12 +129,6 @@ static void allocate_buffers(struct nic *nic)
 		net->tx_free[net->n_tx_free++] = nic->n_slots - 1 - i;
 }
 
-static bool fail(struct nic *nic, const char *reason)
-{
-	nic->error = reason;
-	return false;
-}
-
 static bool net_open(struct nic *nic, const struct nic_config *config)
 {
 	struct virtio_net *net = memory_alloc(sizeof(*net), 64);
@@ -142,19 +137,19 @@ static bool net_open(struct nic *nic, const struct nic_config *config)
 	nic->priv = net;
 	net->config = *config;
 	if (!virtio_open(dev, VIRTIO_ID_NET, config->index, config->transport))
-		return fail(nic, "no-device");
+		return nic_refuse(nic, "no-device");
 	if (!virtio_negotiate(dev, wanted_features(config)))
-		return fail(nic, "features-refused");
+		return nic_refuse(nic, "features-refused");
 	if (config->offload_tx && !virtio_has(dev, VIRTIO_NET_F_HOST_TSO4))
-		return fail(nic, "no-tso");
+		return nic_refuse(nic, "no-tso");
 	if (config->offload_rx && !virtio_has(dev, VIRTIO_NET_F_GUEST_TSO4))
-		return fail(nic, "no-receive-offload");
+		return nic_refuse(nic, "no-receive-offload");
 	net->header = !dev->legacy || virtio_has(dev, VIRTIO_NET_F_MRG_RXBUF)
 			      ? sizeof(struct virtio_net_hdr_mrg_rxbuf)
 			      : sizeof(struct virtio_net_hdr);
 	net->split_header = dev->legacy && !virtio_has(dev, VIRTIO_F_ANY_LAYOUT);
 	if (!set_up_queues(net))
-		return fail(nic, "no-queues");
+		return nic_refuse(nic, "no-queues");
 	for (uint32_t i = 0; i < 6; i++)
 		nic->mac[i] = virtio_has(dev, VIRTIO_NET_F_MAC) ? virtio_config8(dev, i)
 								: "\x52\x54\x00\x12\x34\x56"[i];

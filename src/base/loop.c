@@ -31,6 +31,7 @@
 #include <errno.h>
 #include <immintrin.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +46,10 @@
  * while spinning in vain this often, because a kick or a frame arrives there. */
 #define LOOK_BUSY_NS 20000u
 #define LOOK_IDLE_NS 1000u
+
+/* From then on a loop that is kept awake lets others have the processor in between: whoever makes the
+ * work may be waiting for it. */
+#define YIELD_NS 50000u
 
 uint64_t loop_now_ns(void)
 {
@@ -207,6 +212,18 @@ bool loop_is_current(const struct loop *loop)
 void loop_set_poll_max(struct loop *loop, uint64_t ns)
 {
 	__atomic_store_n(&loop->poll_max_ns, ns, __ATOMIC_RELAXED);
+}
+
+uint64_t loop_poll_max(const struct loop *loop)
+{
+	return __atomic_load_n(&loop->poll_max_ns, __ATOMIC_RELAXED);
+}
+
+void loop_kick(struct loop *loop)
+{
+	/* Pairs with loop_sleep(): sleeping first, then sleep_prepare() looks. */
+	if (__atomic_load_n(&loop->sleeping, __ATOMIC_SEQ_CST))
+		loop_wake(loop);
 }
 
 /* ---- file descriptors ---- */
@@ -396,7 +413,7 @@ static bool loop_sleep(struct loop *loop)
 static void loop_round(struct loop *loop)
 {
 	uint64_t before = loop->now;
-	bool work;
+	bool work, spin;
 
 	work = loop_jobs_run(loop);
 	timers_run(loop);
@@ -409,14 +426,18 @@ static void loop_round(struct loop *loop)
 			fds_look(loop);
 		return;
 	}
-	if (loop->now - loop->last_work < loop_window(loop)) {
+	spin = loop->now - loop->last_work < loop_window(loop);
+	if (spin || loop->now < loop->awake_until) {
 		if (loop->now - loop->last_look >= LOOK_IDLE_NS && fds_look(loop)) {
 			loop_note_work(loop);
 			return;
 		}
-		loop->spun = true;
+		loop->spun |= spin; /* what a poller asks for says nothing about the window */
 		counter_add(&loop->poll_ns, loop->now - before);
-		_mm_pause();
+		if (!spin && loop->now - loop->last_work > YIELD_NS)
+			sched_yield();
+		else
+			_mm_pause();
 		return;
 	}
 	if (loop_sleep(loop))

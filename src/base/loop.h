@@ -13,7 +13,8 @@
  * Adaptive polling: a wake-up of a sleeping thread costs about 20 us, a spinning one sees work
  * in under 1 us. After work was found the loop asks its pollers again and again until none has
  * found any for a window that grows while polling pays (work arrives within poll_max_ns) and
- * shrinks to 0 while it doesn't. With no work it sleeps in epoll: an idle VM wakes nobody.
+ * shrinks to 0 while it doesn't. With no work it sleeps in epoll: an idle VM wakes nobody. A poller
+ * whose work can't wake anybody keeps the loop awake for as long as it says (awake_until_ns).
  *
  * Unless said otherwise, a function is called on the loop's own thread, or before it runs.
  */
@@ -56,6 +57,10 @@ struct loop_poller {
 	bool (*sleep_prepare)(struct loop_poller *p);
 	void (*woken)(struct loop_poller *p);
 	void *opaque;
+	/* The loop spins and doesn't sleep before this time (CLOCK_MONOTONIC), whatever its window
+	 * is. The poller's to set, on the loop's thread; sleep_prepare() is called when it has
+	 * passed. */
+	uint64_t awake_until_ns;
 	TAILQ_ENTRY(loop_poller) link;
 };
 
@@ -86,6 +91,7 @@ const char *loop_name(const struct loop *loop);
 struct loop_stats loop_stats(const struct loop *loop);	/* any thread */
 bool loop_is_current(const struct loop *loop);		/* are we on its thread? any thread */
 void loop_set_poll_max(struct loop *loop, uint64_t ns); /* any thread */
+uint64_t loop_poll_max(const struct loop *loop);	/* any thread */
 
 /* Level-triggered. 0 or a negative errno: -EPERM = a regular file, which is always ready and can't
  * be watched. */
@@ -110,6 +116,11 @@ void loop_call(struct loop *loop, void (*fn)(void *arg), void *arg);
  * Returns 0, or -ENOMEM (then fn will not run). While the loop doesn't run the post waits;
  * loop_destroy() drops it. */
 int loop_post(struct loop *loop, void (*fn)(void *arg), void *arg);
+
+/* Has the pollers asked again soon, if the loop sleeps. For a poller whose sleep_prepare() looks at
+ * what was stored before this call (sequentially consistent, both). Any thread; doesn't wait,
+ * allocates nothing. */
+void loop_kick(struct loop *loop);
 
 /* CLOCK_MONOTONIC in ns. */
 uint64_t loop_now_ns(void);

@@ -48,6 +48,7 @@ struct loop {
 	/* The owner's. */
 	TAILQ_HEAD(loop_timers, loop_timer) timers; /* by deadline */
 	TAILQ_HEAD(, loop_poller) pollers;
+	uint64_t awake_until;		      /* the latest that a poller asked for */
 	bool in_timers;			      /* handlers of timers are being run */
 	struct loop_poller *next_poller;      /* of the walk that is under way */
 	struct epoll_event batch[LOOP_BATCH]; /* entries of removed fds become NULL */

@@ -59,12 +59,17 @@ static struct loop_poller *poller_next(struct loop *loop)
 
 bool loop_pollers_run(struct loop *loop)
 {
+	struct loop_poller *p;
 	bool hit = false;
 
+	loop->awake_until = 0;
 	if (TAILQ_EMPTY(&loop->pollers))
 		return false;
-	for (struct loop_poller *p = poller_first(loop); p; p = poller_next(loop))
+	for (p = poller_first(loop); p; p = poller_next(loop))
 		hit |= p->poll(p);
+	TAILQ_FOREACH(p, &loop->pollers, link)
+		if (p->awake_until_ns > loop->awake_until)
+			loop->awake_until = p->awake_until_ns;
 	counter_add(&loop->polls, 1);
 	if (hit)
 		counter_add(&loop->poll_hits, 1);

@@ -7,48 +7,27 @@
  * one on a list: it is freed once every reader is at 0 or at an epoch that came after. A mapping
  * changed from within a handler (a guest moving a BAR) leaves its old table on the list until the
  * next change: a reader can't wait for itself.
+ *
+ * Posted writes (bus/posted.h) come out of a ring, in the order in which the guest made them, by
+ * whoever drains: an I/O thread that polls, or a vCPU, because every exit empties the ring before it
+ * is served. One thread drains at a time (posted_lock), and counts as one more reader; an entry
+ * leaves the ring when its handler has returned, so an empty ring needs no lock to be believed.
  */
 #include "bus/bus.h"
 
 #include <errno.h>
+#include <immintrin.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/loop.h"
+#include "bus/bus_internal.h"
+#include "bus/posted.h"
 #include "kvm/vm.h"
 
 #define PIO_END 0x10000
-
-struct interval {
-	uint64_t base, last; /* inclusive: the end of the MMIO space doesn't fit in 64 bits */
-	/* Where the region began when the table was built: another vCPU may be moving it, and its
-	 * handlers must never see an offset that isn't in it. */
-	uint64_t region_base;
-	struct bus_region *region;
-};
-
-struct table {
-	struct table *next; /* on the list of retired ones */
-	uint64_t retired;   /* epoch from which on nobody new can have it */
-	unsigned int n;
-	struct interval at[];
-};
-
-struct reader {
-	uint64_t epoch; /* 0 = not reading */
-} __attribute__((aligned(64)));
-
-struct bus {
-	struct vm *vm;
-	struct table *table[BUS_SPACES];
-	uint64_t epoch;
-	struct reader reader[BUS_READERS_MAX];
-	struct bus_counters counters;
-
-	pthread_mutex_t lock;			     /* all below, and changes of the tables */
-	TAILQ_HEAD(, bus_region) mapped[BUS_SPACES]; /* in the order of mapping */
-	struct table *retired;
-};
+#define SPIN_NS 20000 /* about what waking a thread takes (base/loop.h) */
 
 #define COUNTER(field, space, name, help)                               \
 	{                                                               \
@@ -58,9 +37,15 @@ const struct counter_desc bus_counter_table[] = {
 	COUNTER(reads, BUS_PIO, "pio-reads", "port reads that reached vireo"),
 	COUNTER(writes, BUS_PIO, "pio-writes", "port writes that reached vireo"),
 	COUNTER(unclaimed, BUS_PIO, "pio-unclaimed", "of these, to no device"),
+	COUNTER(posted, BUS_PIO, "pio-posted", "port writes taken without an exit"),
 	COUNTER(reads, BUS_MMIO, "mmio-reads", "memory reads that reached vireo"),
 	COUNTER(writes, BUS_MMIO, "mmio-writes", "memory writes that reached vireo"),
 	COUNTER(unclaimed, BUS_MMIO, "mmio-unclaimed", "of these, to no device"),
+	COUNTER(posted, BUS_MMIO, "mmio-posted",
+		"memory writes taken without an exit (reads of shadowed registers can't be "
+		"counted: nobody sees them)"),
+	{"posted-lost", offsetof(struct bus_counters, posted_lost),
+	 "of the writes taken without an exit, those whose register was gone by then"},
 	{0},
 };
 
@@ -75,6 +60,8 @@ int bus_create(struct bus **out, struct vm *vm, struct err *err)
 	bus->vm = vm;
 	bus->epoch = 1;
 	pthread_mutex_init(&bus->lock, NULL);
+	pthread_mutex_init(&bus->posted_lock, NULL);
+	TAILQ_INIT(&bus->posters);
 	for (int s = 0; s < BUS_SPACES; s++) {
 		TAILQ_INIT(&bus->mapped[s]);
 		bus->table[s] = calloc(1, sizeof(struct table));
@@ -100,6 +87,7 @@ void bus_destroy(struct bus *bus)
 	for (int s = 0; s < BUS_SPACES; s++)
 		free(bus->table[s]);
 	pthread_mutex_destroy(&bus->lock);
+	pthread_mutex_destroy(&bus->posted_lock);
 	free(bus);
 }
 
@@ -180,7 +168,7 @@ static uint64_t oldest_reader(struct bus *bus)
 {
 	uint64_t oldest = UINT64_MAX;
 
-	for (unsigned int i = 0; i < BUS_READERS_MAX; i++) {
+	for (unsigned int i = 0; i <= BUS_READERS_MAX; i++) {
 		uint64_t e = __atomic_load_n(&bus->reader[i].epoch, __ATOMIC_SEQ_CST);
 
 		if (e && e < oldest)
@@ -296,6 +284,7 @@ int bus_map(struct bus *bus, struct bus_region *region, uint64_t base)
 	}
 	table_replace(bus, space, t);
 	bells_set(region, true);
+	posted_realise(bus);
 	pthread_mutex_unlock(&bus->lock);
 	return 0;
 }
@@ -321,6 +310,7 @@ void bus_unmap(struct bus_region *region)
 				__atomic_store_n(&old->at[i].region, NULL, __ATOMIC_SEQ_CST);
 	}
 	region->bus = NULL;
+	posted_realise(bus);
 	pthread_mutex_unlock(&bus->lock);
 }
 
@@ -350,6 +340,23 @@ static const struct interval *find(const struct table *t, uint64_t addr)
 	return low < t->n && addr >= t->at[low].base ? &t->at[low] : NULL;
 }
 
+bool bus_owns(struct bus *bus, const struct bus_region *region, uint64_t base, uint64_t size)
+{
+	const struct interval *at = find(bus->table[region->space], base);
+
+	return at && at->region == region && at->last - base >= size - 1;
+}
+
+bool bus_shares(struct bus *bus, const struct bus_region *region, uint64_t base, uint64_t size)
+{
+	struct bus_region *r;
+
+	TAILQ_FOREACH(r, &bus->mapped[region->space], link)
+		if (r != region && r->base <= base + size - 1 && base <= r->base + r->size - 1)
+			return true;
+	return false;
+}
+
 /* The largest power of two up to `left` and max that offset is aligned to. */
 static unsigned int piece(const struct region_ops *ops, uint64_t offset, unsigned int left)
 {
@@ -373,6 +380,19 @@ static uint64_t piece_read(struct bus_region *r, uint64_t offset, unsigned int s
 	return r->ops->read(r->opaque, word, min) >> 8 * (offset - word) & mask;
 }
 
+/* A mutex isn't fair: an I/O thread that takes it again and again keeps others waiting, unless it can see
+ * that they do. */
+static void region_lock(struct bus_region *r)
+{
+	if (!pthread_mutex_trylock(r->lock))
+		return;
+	if (r->waiters)
+		__atomic_fetch_add(r->waiters, 1, __ATOMIC_RELAXED);
+	pthread_mutex_lock(r->lock);
+	if (r->waiters)
+		__atomic_fetch_sub(r->waiters, 1, __ATOMIC_RELAXED);
+}
+
 static uint64_t region_read(struct bus_region *r, uint64_t offset, unsigned int size)
 {
 	uint64_t value = 0;
@@ -381,7 +401,7 @@ static uint64_t region_read(struct bus_region *r, uint64_t offset, unsigned int 
 	if (!r->ops->read)
 		return UINT64_MAX;
 	if (r->lock)
-		pthread_mutex_lock(r->lock);
+		region_lock(r);
 	for (unsigned int i = 0; i < size; i += n) {
 		n = piece(r->ops, offset + i, size - i);
 		value |= piece_read(r, offset + i, n) << 8 * i;
@@ -398,7 +418,7 @@ static void region_write(struct bus_region *r, uint64_t offset, unsigned int siz
 	if (!r->ops->write)
 		return;
 	if (r->lock)
-		pthread_mutex_lock(r->lock);
+		region_lock(r);
 	for (unsigned int i = 0; i < size; i += n) {
 		uint64_t part = value >> 8 * i;
 
@@ -445,20 +465,122 @@ static struct bus_region *claim(const struct table *t, uint64_t addr, unsigned i
 	return __atomic_load_n(&at->region, __ATOMIC_RELAXED);
 }
 
+/* ---- posted writes ---- */
+
+/* One write out of the ring. Only a region that posts gets it: by what bus/posted.h asks of its
+ * handlers they may run here. Where another answers by now, a BAR was moved by one vCPU while
+ * another wrote, and the write was the earlier of the two. */
+static void take(struct bus *bus, const struct vm_posted_write *w)
+{
+	enum bus_space space = w->pio ? BUS_PIO : BUS_MMIO;
+	const struct table *t = enter(bus, BUS_DRAINER, space);
+	uint64_t offset;
+	unsigned int n;
+
+	counter_add(&bus->counters.posted[space], 1);
+	for (unsigned int i = 0; i < w->size; i += n) {
+		struct bus_region *r = claim(t, w->address + i, w->size - i, &offset, &n);
+
+		if (r && r->posted) {
+			posted_taken(r->posted);
+			region_write(r, offset, n, w->value >> 8 * i);
+		} else if (!i) {
+			counter_add(&bus->counters.posted_lost, 1);
+		}
+	}
+	leave(bus, BUS_DRAINER);
+}
+
+/* posted_lock held. As many as the ring holds: those that come meanwhile are for the next. */
+static unsigned int drain(struct bus *bus)
+{
+	struct vm_posted_write w;
+	unsigned int n;
+
+	for (n = 0; n < VM_POSTED_MAX && vm_posted_peek(bus->vm, &w); n++) {
+		take(bus, &w);
+		/* Pairs with bus_posted_drain(), which adds what it finds in the ring: so an entry is
+		 * counted before it leaves that, and never missed by both. */
+		__atomic_store_n(&bus->drained, bus->drained + 1, __ATOMIC_RELEASE);
+		vm_posted_done(bus->vm);
+	}
+	return n;
+}
+
+/* Another thread is draining, and waiting for it asleep would take longer than it does: true when it
+ * has come as far as `end`, or to an empty ring. False, with the lock held: it is our turn. */
+static bool drained_by_another(struct bus *bus, uint64_t end)
+{
+	uint64_t until = loop_now_ns() + SPIN_NS;
+
+	while (pthread_mutex_trylock(&bus->posted_lock)) {
+		if (__atomic_load_n(&bus->drained, __ATOMIC_ACQUIRE) >= end ||
+		    !vm_posted_waiting(bus->vm))
+			return true;
+		if (loop_now_ns() >= until) {
+			pthread_mutex_lock(&bus->posted_lock);
+			break;
+		}
+		_mm_pause();
+	}
+	return false;
+}
+
+unsigned int bus_posted_drain(struct bus *bus)
+{
+	unsigned int n, waiting;
+	uint64_t end;
+
+	if (!__atomic_load_n(&bus->posting, __ATOMIC_RELAXED))
+		return 0;
+	/* None means that all before has been carried out, not just taken. */
+	waiting = vm_posted_waiting(bus->vm);
+	if (!waiting)
+		return 0;
+	/* No less than when those that wait are done: looked at later, and counted before an entry
+	 * leaves the ring. */
+	end = __atomic_load_n(&bus->drained, __ATOMIC_ACQUIRE) + waiting;
+	if (pthread_mutex_trylock(&bus->posted_lock) && drained_by_another(bus, end))
+		return 0;
+	n = drain(bus);
+	pthread_mutex_unlock(&bus->posted_lock);
+	return n;
+}
+
+bool bus_posted_poll(struct bus *bus)
+{
+	if (!vm_posted_waiting(bus->vm))
+		return false;
+	if (pthread_mutex_trylock(&bus->posted_lock))
+		return true; /* somebody is at it */
+	drain(bus);
+	pthread_mutex_unlock(&bus->posted_lock);
+	return true;
+}
+
+/* ---- exits ---- */
+
 uint64_t bus_read(struct bus *bus, unsigned int reader, enum bus_space space, uint64_t addr,
 		  unsigned int size)
 {
-	const struct table *t = enter(bus, reader, space);
+	const struct table *t;
 	uint64_t value = 0, offset;
 	unsigned int n;
 
+	bus_posted_drain(bus);
+	t = enter(bus, reader, space);
 	counter_add_shared(&bus->counters.reads[space], 1);
 	for (unsigned int i = 0; i < size; i += n) {
 		struct bus_region *r = claim(t, addr + i, size - i, &offset, &n);
-		uint64_t part = r ? region_read(r, offset, n) : 0xff;
+		uint64_t part = 0xff;
 
-		if (!r && !i)
+		if (r) {
+			if (r->posted)
+				posted_note_read(r, offset);
+			part = region_read(r, offset, n);
+		} else if (!i) {
 			counter_add_shared(&bus->counters.unclaimed[space], 1);
+		}
 		value |= (part & UINT64_MAX >> (64 - 8 * n)) << 8 * i;
 	}
 	leave(bus, reader);
@@ -468,18 +590,23 @@ uint64_t bus_read(struct bus *bus, unsigned int reader, enum bus_space space, ui
 void bus_write(struct bus *bus, unsigned int reader, enum bus_space space, uint64_t addr,
 	       unsigned int size, uint64_t value)
 {
-	const struct table *t = enter(bus, reader, space);
+	const struct table *t;
 	uint64_t offset;
 	unsigned int n;
 
+	bus_posted_drain(bus);
+	t = enter(bus, reader, space);
 	counter_add_shared(&bus->counters.writes[space], 1);
 	for (unsigned int i = 0; i < size; i += n) {
 		struct bus_region *r = claim(t, addr + i, size - i, &offset, &n);
 
-		if (r)
+		if (r) {
+			if (r->posted)
+				posted_note_write(r, offset);
 			region_write(r, offset, n, value >> 8 * i);
-		else if (!i)
+		} else if (!i) {
 			counter_add_shared(&bus->counters.unclaimed[space], 1);
+		}
 	}
 	leave(bus, reader);
 }

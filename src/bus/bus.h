@@ -11,6 +11,8 @@
  * Doorbells (ioeventfds) belong to a region as (offset, size, value); the bus ties them to KVM
  * while the region is mapped, and moves them with it.
  *
+ * Registers of a region can also be marked as posted or shadowed: see bus/posted.h.
+ *
  * An access that no region answers reads as all ones and writes to nowhere, as on a PC.
  */
 #ifndef VIREO_BUS_BUS_H
@@ -35,8 +37,9 @@ enum bus_space {
 /* Handlers of a region. offset + size never leaves the region; size is 1, 2, 4 or 8. value is
  * little-endian as a number. The bus cuts an access into naturally aligned pieces of at most `max`
  * bytes, lowest address first (`unaligned`: whole, wherever it starts); a piece smaller than `min`
- * is read as part of the min-sized word around it, and dropped as a write. Called on a vCPU's
- * thread, with the region's lock held. NULL: reads as ones, writes go nowhere. */
+ * is read as part of the min-sized word around it, and dropped as a write. Called with the region's
+ * lock held, on a vCPU's thread; a posted write on that of whoever drains. NULL: reads as ones,
+ * writes go nowhere. */
 struct region_ops {
 	uint64_t (*read)(void *opaque, uint64_t offset, unsigned int size);
 	void (*write)(void *opaque, uint64_t offset, unsigned int size, uint64_t value);
@@ -45,6 +48,7 @@ struct region_ops {
 };
 
 struct bus;
+struct posted;
 
 struct bus_region {
 	const char *name; /* "virtio-pci.common", for info and logs */
@@ -53,11 +57,13 @@ struct bus_region {
 	pthread_mutex_t *lock; /* the device's; held around its handlers. NULL = none needed */
 	uint64_t size;	       /* bytes */
 	enum bus_space space;
+	unsigned int *waiters; /* how many wait for the lock, for who holds it often; may be NULL */
 	/* the bus's */
 	struct bus *bus; /* set while mapped */
 	uint64_t base;
 	TAILQ_ENTRY(bus_region) link;
 	TAILQ_HEAD(, bus_doorbell) doorbells;
+	struct posted *posted; /* whose marks are on its registers; NULL: none */
 };
 
 struct bus_doorbell {
@@ -71,6 +77,7 @@ struct bus_doorbell {
 
 struct bus_counters {
 	struct counter reads[BUS_SPACES], writes[BUS_SPACES], unclaimed[BUS_SPACES];
+	struct counter posted[BUS_SPACES], posted_lost;
 };
 extern const struct counter_desc bus_counter_table[];
 
@@ -105,6 +112,13 @@ uint64_t bus_read(struct bus *bus, unsigned int reader, enum bus_space space, ui
 		  unsigned int size);
 void bus_write(struct bus *bus, unsigned int reader, enum bus_space space, uint64_t addr,
 	       unsigned int size, uint64_t value);
+
+/* Carries out the posted writes that were made up to now, in order, and waits for them if another
+ * thread is at it; returns how many this call did (at most VM_POSTED_MAX). Nothing but a load when
+ * nothing was ever posted. Any thread, but not from a handler, nor with a device's lock held. What an
+ * exit needs of it happens by itself; others call it before they look at what the guest has written:
+ * an I/O thread that serves a doorbell (posted_bell()), and the machine when the vCPUs stand still. */
+unsigned int bus_posted_drain(struct bus *bus);
 
 const struct bus_counters *bus_counters(const struct bus *bus);
 

@@ -51,6 +51,7 @@ static struct device *device_alloc(struct platform *p, const struct device_model
 {
 	size_t size = (model->size + DEVICE_ALIGN - 1) & ~(size_t)(DEVICE_ALIGN - 1);
 	struct device *dev = aligned_alloc(DEVICE_ALIGN, size);
+	pthread_mutexattr_t attr;
 
 	if (dev) {
 		memset(dev, 0, size);
@@ -63,7 +64,11 @@ static struct device *device_alloc(struct platform *p, const struct device_model
 	}
 	dev->model = model;
 	dev->platform = p;
-	pthread_mutex_init(&dev->lock, NULL);
+	/* A vCPU and the I/O thread of an emulated NIC take turns with it: worth a short spin. */
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+	pthread_mutex_init(&dev->lock, &attr);
+	pthread_mutexattr_destroy(&attr);
 	return dev;
 }
 

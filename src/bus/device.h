@@ -103,6 +103,7 @@ struct device_model {
 	struct device_opts opts[DEVICE_OPTS_MAX];
 	const struct pci_identity *pci; /* NULL: not a PCI device */
 	const char *nic;		/* name under -net nic,model=; NULL: no NIC */
+	uint8_t nic_rank;		/* its place in the list of these; 0: behind, by name */
 	bool internal;			/* part of the board; not for -device */
 	const void *data;		/* for code that several models share */
 
@@ -120,6 +121,7 @@ struct device {
 	struct platform *platform;
 	char *id; /* as given, or "model#n"; unique in the VM */
 	pthread_mutex_t lock;
+	unsigned int waiters; /* vCPUs that wait for the lock. Atomic */
 };
 
 /* Makes a device of the model and plugs it in. list: its options ("driver" and "id" are taken by

@@ -23,6 +23,9 @@ struct pci_identity {
 	uint32_t class; /* 24 bits: base class, sub-class, interface */
 	uint8_t revision;
 	uint8_t interrupt_pin; /* 1 = INTA; 0 = none */
+	/* File name of its option ROM as distributions have it ("efi-e1000.rom"): an expansion ROM if that
+	 * file is installed and romfile= says nothing else. NULL = none. */
+	const char *rom;
 };
 
 enum pci_bar_kind {
@@ -74,7 +77,7 @@ struct pci_device {
 	/* options */
 	char *opt_addr; /* "3", "3.1", "0x3.0x1": slot.function, hexadecimal with or without 0x */
 	bool opt_multifunction;
-	char *opt_romfile;   /* NULL: what the model wants (rom_window); "": no ROM BAR */
+	char *opt_romfile; /* NULL: what the model wants (rom_window, identity's rom); "": no ROM BAR */
 	uint32_t opt_rombar; /* 0: no ROM BAR */
 };
 /* A model with .pci names this table first in its opts, at offset 0. */

@@ -4,8 +4,8 @@
  * line); PIIX3 (290550) §2.2.5 (PIRQRC).
  *
  * The largest BARs come first, in the order of their functions where sizes are equal: each is
- * aligned to its size, so that no gaps arise. Everything is written through configuration space, as
- * software does.
+ * aligned to its size, so that no gaps arise (but a memory BAR takes a page at least). Everything is
+ * written through configuration space, as software does.
  *
  * A function whose interrupt line register can't be written (the ACPI function: its interrupt is no
  * PCI one) keeps it.
@@ -17,6 +17,7 @@
 #include "bus/pci.h"
 #include "bus/pci_internal.h"
 
+#define PAGE_BYTES   4096u
 #define PIIX3_VENDOR 0x8086
 #define PIIX3_DEVICE 0x7000
 
@@ -68,9 +69,13 @@ static int place(const struct want *want, uint64_t *next, uint64_t end, struct e
 	struct pci_device *pci = want->pci;
 	const struct pci_bar *bar = &pci->bar[want->index];
 	unsigned int reg = pci_bar_register(want->index);
-	uint64_t addr = (*next + bar->size - 1) & ~(bar->size - 1);
+	uint64_t size = bar->size, addr;
 
-	if (addr < *next || addr > end || bar->size > end - addr)
+	/* A page holds one BAR, so that it can be shown to the guest as memory (bus/posted.h). */
+	if (bar->kind != PCI_BAR_IO && size < PAGE_BYTES)
+		size = PAGE_BYTES;
+	addr = (*next + size - 1) & ~(size - 1);
+	if (addr < *next || addr > end || size > end - addr)
 		return err_set(err, -ENOSPC,
 			       "%s: no room for its BAR %u of %llu bytes in the PCI %s window",
 			       pci->dev.id, want->index, (unsigned long long)bar->size,
@@ -78,7 +83,7 @@ static int place(const struct want *want, uint64_t *next, uint64_t end, struct e
 	config_write(pci, reg, 4, (uint32_t)addr);
 	if (bar->kind == PCI_BAR_MEM64)
 		config_write(pci, reg + 4, 4, (uint32_t)(addr >> 32));
-	*next = addr + bar->size;
+	*next = addr + size;
 	return 0;
 }
 

@@ -14,6 +14,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -49,7 +50,8 @@ const struct opt_desc pci_device_opts[] = {
 	{.name = "romfile",
 	 .type = OPT_STRING,
 	 .offset = offsetof(struct pci_device, opt_romfile),
-	 .help = "file with the contents of the expansion ROM; empty: the device has none"},
+	 .help = "file with the contents of the expansion ROM; empty: the device has none; not "
+		 "given: the usual one for the card, if it is installed"},
 	{.name = "rombar",
 	 .type = OPT_U32,
 	 .offset = offsetof(struct pci_device, opt_rombar),
@@ -230,6 +232,7 @@ int pci_bar_add(struct pci_device *pci, unsigned int index, enum pci_bar_kind ki
 		return r;
 	bus_region_init(&pci->bar[index].region, name, kind == PCI_BAR_IO ? BUS_PIO : BUS_MMIO,
 			size, ops, opaque, &pci->dev.lock);
+	pci->bar[index].region.waiters = &pci->dev.waiters;
 	return pci_bar_add_region(pci, index, 0, &pci->bar[index].region);
 }
 
@@ -286,19 +289,33 @@ static int64_t rom_load(struct pci_device *pci, int fd)
 	return n < 0 ? -errno : (int64_t)size;
 }
 
-static int rom_open(struct pci_device *pci, uint64_t *size, struct err *err)
+/* Opens a ROM file: a plain name that isn't in the current folder is looked for where distributions put
+ * the ROMs of emulated cards. A file descriptor or -errno. */
+static int rom_open(const char *name)
 {
-	int fd = open(pci->opt_romfile, O_RDONLY | O_CLOEXEC);
-	int64_t r = fd < 0 ? -errno : rom_load(pci, fd);
+	static const char *const folders[] = {"/usr/lib/ipxe/qemu", "/usr/share/qemu"};
+	int fd = open(name, O_RDONLY | O_CLOEXEC);
+	char path[256];
+
+	for (size_t i = 0; fd < 0 && !strchr(name, '/') && i < sizeof(folders) / sizeof(folders[0]);
+	     i++) {
+		snprintf(path, sizeof(path), "%s/%s", folders[i], name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+/* Loads the file; 0 with its BAR's size, or -errno. */
+static int rom_read_file(struct pci_device *pci, const char *name, uint64_t *size)
+{
+	int fd = rom_open(name);
+	int64_t r = fd < 0 ? fd : rom_load(pci, fd);
 
 	if (fd >= 0)
 		close(fd);
 	if (r < 0) {
 		pci_rom_free(pci);
-		return err_set(err, (int)r,
-			       "%s: romfile=%s: %s (a file of 1 byte to 16 MiB is needed; "
-			       "romfile= for none)",
-			       pci->dev.id, pci->opt_romfile, strerror((int)-r));
+		return (int)r;
 	}
 	*size = (uint64_t)r;
 	return 0;
@@ -306,18 +323,23 @@ static int rom_open(struct pci_device *pci, uint64_t *size, struct err *err)
 
 int pci_rom_init(struct pci_device *pci, struct err *err)
 {
+	const char *usual = pci->dev.model->pci->rom;
 	uint64_t size = pci->rom_window;
-	int r;
+	int r = 0;
 
 	if (!pci->opt_rombar)
 		return 0;
 	if (pci->opt_romfile && !pci->opt_romfile[0])
 		return 0;
-	if (pci->opt_romfile) {
-		r = rom_open(pci, &size, err);
-		if (r)
-			return r;
-	}
+	if (pci->opt_romfile)
+		r = rom_read_file(pci, pci->opt_romfile, &size);
+	else if (usual)
+		rom_read_file(pci, usual, &size); /* not installed: no ROM */
+	if (r)
+		return err_set(err, r,
+			       "%s: romfile=%s: %s (a file of 1 byte to 16 MiB is needed; "
+			       "romfile= for none)",
+			       pci->dev.id, pci->opt_romfile, strerror(-r));
 	if (!size)
 		return 0;
 	r = pci_bar_add(pci, PCI_BAR_ROM, PCI_BAR_MEM32, size, "pci.rom", &rom_ops, pci);

@@ -13,6 +13,11 @@
 #include "ctl/cmdline.h"
 #include "machine/names.h"
 
+/* The model of a card whose model isn't said: under -net nic as it has been since that option is there,
+ * under the newer -nic what the machine type pc has had since. */
+#define LEGACY_NIC_MODEL "rtl8139"
+#define NIC_MODEL	 "e1000"
+
 struct legacy_net {
 	bool nic;
 	uint64_t vlan;
@@ -29,8 +34,10 @@ static bool asks_for_nics(struct cmdline *cl, const struct opt_list *list)
 	return model && cmdline_asks_help(cl, model, names_list_nics);
 }
 
-/* Adds the NIC that `list` describes in -net nic's or -nic's words; netdev NULL: none yet. */
-static int add_nic(struct cmdline *cl, struct opt_list *list, const char *netdev, struct err *err)
+/* Adds the NIC that `list` describes in -net nic's or -nic's words; usual: the model if it names none;
+ * netdev NULL: none yet. */
+static int add_nic(struct cmdline *cl, struct opt_list *list, const char *usual, const char *netdev,
+		   struct err *err)
 {
 	static const struct {
 		const char *from, *to;
@@ -40,7 +47,7 @@ static int add_nic(struct cmdline *cl, struct opt_list *list, const char *netdev
 	int rc;
 
 	if (!model)
-		model = "virtio";
+		model = usual;
 	name = names_nic_model(model);
 	if (!name) {
 		err_set(err, -EINVAL, "%s: no NIC model '%s' (-net nic,model=? lists them)",
@@ -102,7 +109,7 @@ int cmdline_nic(struct cmdline *cl, const char *text, struct err *err)
 	if (rc == 0)
 		rc = vm_config_add(&cl->vm, CONFIG_NETDEV, type, id, &list);
 	if (rc == 0)
-		rc = add_nic(cl, &nic, id, err);
+		rc = add_nic(cl, &nic, NIC_MODEL, id, err);
 out:
 	free(type);
 	free(id);
@@ -115,7 +122,7 @@ static int legacy_nic(struct cmdline *cl, struct opt_list *list, struct legacy_n
 		      struct err *err)
 {
 	char *netdev = cmdline_take(list, "netdev");
-	int rc = add_nic(cl, list, netdev, err);
+	int rc = add_nic(cl, list, LEGACY_NIC_MODEL, netdev, err);
 
 	if (rc == 0 && !netdev)
 		net->item = TAILQ_LAST(&cl->vm.items, config_items);

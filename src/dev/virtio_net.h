@@ -54,6 +54,7 @@ struct vnet_tx {
 	struct vnet_tx_frame {
 		struct virtq_chain chain;
 		unsigned int first, n; /* of iov: what is sent of it */
+		struct net_hdr hdr;    /* for a back end that carries none: a copy */
 	} frame[VNET_TX_GROUP];
 	unsigned int next, end; /* frames [next, end) are not sent yet */
 	unsigned int iov_end;

@@ -10,27 +10,32 @@
  * at VNET_TX_GROUP.
  *
  * The header is not looked at: it goes to the back end as it is, and the kernel behind it checks it
- * against the frame. A back end without a header gets the frame alone; then no offload was offered
- * to the guest, and the header says nothing.
+ * against the frame. For a back end without a header it is copied out, and net_send_frame() does
+ * what it says.
  *
  * A back end that is full keeps the rest of the group waiting; a queue that stops gives it back.
  */
 #include <errno.h>
 
+#include "base/iov.h"
 #include "dev/virtio_net.h"
 
-/* Leaves the header out. */
-static void tx_cut_header(struct virtio_net *vn, struct vnet_tx_frame *frame)
+/* The back end has no header: takes it out of the frame. In its place is one piece for
+ * net_send_frame(). */
+static void tx_take_header(struct virtio_net *vn, struct vnet_tx_frame *frame)
 {
 	struct iovec *iov = vn->tx.iov;
 	size_t cut = vn->hdr_len;
 
+	iov_read(iov + frame->first, frame->n, 0, &frame->hdr, cut);
 	for (; frame->n && cut >= iov[frame->first].iov_len; frame->n--)
 		cut -= iov[frame->first++].iov_len;
-	if (!frame->n)
-		return;
-	iov[frame->first].iov_base = (uint8_t *)iov[frame->first].iov_base + cut;
-	iov[frame->first].iov_len -= cut;
+	if (frame->n) {
+		iov[frame->first].iov_base = (uint8_t *)iov[frame->first].iov_base + cut;
+		iov[frame->first].iov_len -= cut;
+	}
+	frame->first--;
+	frame->n++;
 }
 
 /* The next chain goes to the end of the group; false: there is none, or none that can be sent. */
@@ -39,8 +44,10 @@ static bool tx_pop(struct virtio_net *vn)
 	struct virtq *q = &vn->vdev.queue[VNET_TXQ].ring;
 	struct vnet_tx *tx = &vn->tx;
 	struct vnet_tx_frame *frame = &tx->frame[tx->end];
-	struct iovec *iov = tx->iov + tx->iov_end;
-	int r = virtq_pop(q, &frame->chain, iov, VNET_IOV - tx->iov_end);
+	const bool has_hdr = !vn->net || vn->net->has_hdr;
+	const unsigned int first = tx->iov_end + !has_hdr;
+	struct iovec *iov = tx->iov + first;
+	int r = first < VNET_IOV ? virtq_pop(q, &frame->chain, iov, VNET_IOV - first) : -E2BIG;
 
 	if (r == -E2BIG && !tx->iov_end)
 		virtq_latch(q, "a frame to be sent of too many pieces");
@@ -52,12 +59,12 @@ static bool tx_pop(struct virtio_net *vn)
 	}
 	__builtin_prefetch(iov->iov_base);
 	__builtin_prefetch((uint8_t *)iov->iov_base + 64);
-	frame->first = tx->iov_end;
+	frame->first = first;
 	frame->n = frame->chain.n_out;
-	tx->iov_end += frame->chain.n_out + frame->chain.n_in;
+	tx->iov_end = first + frame->chain.n_out + frame->chain.n_in;
 	tx->end++;
-	if (vn->net && !vn->net->has_hdr)
-		tx_cut_header(vn, frame);
+	if (!has_hdr)
+		tx_take_header(vn, frame);
 	return true;
 }
 
@@ -87,12 +94,14 @@ static int tx_send(struct virtio_net *vn, const struct vnet_tx_frame *frame)
 		counter_add(&vn->counters.tx_no_cable, 1);
 		return 0;
 	}
-	if (!frame->n) {
+	if (vn->net->has_hdr)
+		return vn->net->ops->send(vn->nq, vn->tx.iov + frame->first, (int)frame->n);
+	if (frame->n == 1) {
 		/* A header and nothing behind it. */
 		counter_add(&vn->nq->counters.tx_dropped_refused, 1);
 		return 0;
 	}
-	return vn->net->ops->send(vn->nq, vn->tx.iov + frame->first, (int)frame->n);
+	return net_send_frame(vn->nq, &frame->hdr, vn->tx.iov + frame->first, (int)frame->n);
 }
 
 bool vnet_tx_work(struct virtio_net *vn)
@@ -130,5 +139,7 @@ void vnet_tx_stop(struct virtio_net *vn)
 	virtq_unpop(&vn->vdev.queue[VNET_TXQ].ring, (uint16_t)(tx->end - tx->next));
 	tx_clear(tx);
 	tx->blocked = false;
+	if (vn->nq)
+		vn->nq->segments_sent = 0; /* the frame that waited may not come again */
 	vnet_watch(vn);
 }

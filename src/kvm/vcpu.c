@@ -519,6 +519,7 @@ int vcpu_create(struct vcpu **out, struct vm *vm, unsigned int index, const stru
 		rc = err_errno(err, "vCPU %u: mmap", index);
 		goto fail;
 	}
+	vm_ring_attach(vm, v->fd);
 	rc = cpuid_install(cpuid, v->fd, index);
 	if (rc < 0) {
 		err_set(err, rc, "vCPU %u: KVM_SET_CPUID2: %s", index, strerror(-rc));

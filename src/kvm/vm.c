@@ -92,6 +92,7 @@ int vm_create(struct vm **out, struct err *err)
 		return err_set(err, -ENOMEM, "out of memory");
 	vm->kvm_fd = vm->vm_fd = -1;
 	pthread_mutex_init(&vm->route_lock, NULL);
+	pthread_mutex_init(&vm->shadow_lock, NULL);
 	vm->routes = calloc(VM_ROUTES_MAX, sizeof(*vm->routes));
 	rc = vm->routes ? kvm_open(err) : err_set(err, -ENOMEM, "out of memory");
 	if (rc < 0)
@@ -127,11 +128,13 @@ void vm_destroy(struct vm *vm)
 {
 	if (!vm)
 		return;
+	vm_ring_detach(vm);
 	if (vm->vm_fd >= 0)
 		close(vm->vm_fd);
 	if (vm->kvm_fd >= 0)
 		close(vm->kvm_fd);
 	pthread_mutex_destroy(&vm->route_lock);
+	pthread_mutex_destroy(&vm->shadow_lock);
 	free(vm->routes);
 	free(vm);
 }

@@ -30,6 +30,8 @@ static void processors_pause(struct machine *m)
 	for (unsigned int i = 0; i < m->n_processors; i++)
 		if (m->processor[i].vcpu)
 			vcpu_pause(m->processor[i].vcpu);
+	/* What they wrote before they stood still is done before anything else is. */
+	bus_posted_drain(m->bus);
 }
 
 static void processors_resume(struct machine *m)

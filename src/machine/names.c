@@ -43,14 +43,14 @@ int names_device_help(FILE *out, const char *name, struct err *err)
 
 struct nics {
 	FILE *out;
-	unsigned int n;
+	unsigned int n, rank;
 };
 
 static bool print_nic(const struct device_model *model, void *opaque)
 {
 	struct nics *nics = opaque;
 
-	if (model->nic)
+	if (model->nic && model->nic_rank == nics->rank)
 		fprintf(nics->out, "%s%s", nics->n++ ? "," : "", model->nic);
 	return true;
 }
@@ -59,6 +59,9 @@ void names_list_nics(FILE *out)
 {
 	struct nics nics = {.out = out};
 
+	for (nics.rank = 1; nics.rank <= UINT8_MAX; nics.rank++)
+		device_model_each(print_nic, &nics);
+	nics.rank = 0;
 	device_model_each(print_nic, &nics);
 	fputc('\n', out);
 }

@@ -34,11 +34,26 @@
 /* virtio 1.3 §5.1.6, little-endian; the first 10 bytes are the legacy header, num_buffers goes with
  * mergeable buffers. */
 struct net_hdr {
-	uint8_t flags;	  /* 1 = NEEDS_CSUM, 2 = DATA_VALID */
-	uint8_t gso_type; /* 0 none, 1 TCPv4, 3 UDP, 4 TCPv6, 5 UDP_L4; 0x80 ECN */
+	uint8_t flags;	  /* NET_HDR_* */
+	uint8_t gso_type; /* NET_GSO_* */
 	uint16_t hdr_len, gso_size, csum_start, csum_offset;
 	uint16_t num_buffers;
 } __attribute__((packed));
+
+enum {
+	NET_HDR_NEEDS_CSUM =
+		1, /* the checksum of [csum_start, end) is to be put at csum_start + csum_offset */
+	NET_HDR_DATA_VALID = 2, /* whoever sent it has checked it */
+};
+
+enum {
+	NET_GSO_NONE = 0,
+	NET_GSO_TCPV4 = 1,
+	NET_GSO_UDP = 3,
+	NET_GSO_TCPV6 = 4,
+	NET_GSO_UDP_L4 = 5,
+	NET_GSO_ECN = 0x80,
+};
 
 /* What a side can take without help. */
 enum {
@@ -99,6 +114,8 @@ struct net_backend_ops {
 struct net_queue {
 	struct net_backend *net;
 	unsigned int index;
+	unsigned int segments_sent; /* net_send_frame(): of the frame that waits for room */
+	uint32_t fragment_id;	    /* net_send_frame(): of the next IPv6 packet that is cut */
 	struct net_counters counters;
 };
 
@@ -129,6 +146,29 @@ static inline bool net_link_is_down(const struct net_backend *net)
 {
 	return __atomic_load_n(&net->link_down, __ATOMIC_RELAXED);
 }
+
+/* ---- for front ends that know nothing of what the back end can do: src/net/offload.c ----
+ *
+ * Both move one frame and do in software what the back end lacks: the header itself, checksums,
+ * segmentation. Queue's thread. iov[0] is lent for the header, its contents are overwritten; the frame
+ * is iov[1..n), n > 1, and is not written to.
+ *
+ * Sends what hdr (num_buffers left out; NULL: a frame with nothing left to do) says. 0 = taken, or lost
+ * and counted: a header that doesn't fit the frame is counted as refused. -EAGAIN = full, as send() of
+ * the back end; the caller then comes again with the same frame: of a frame that is cut into segments
+ * here, those that were taken are not sent twice. Whoever gives such a frame up instead sets
+ * q->segments_sent to 0. The kernel's bound on pieces (1024) holds; a frame that has to be changed is
+ * refused with more than 1020. */
+int net_send_frame(struct net_queue *q, const struct net_hdr *hdr, struct iovec *iov, int n);
+/* Reads a frame into iov[1..n) and its header into hdr (all zero where the back end has none). Returns
+ * the frame's length without header, and otherwise what recv() of the back end does. */
+ssize_t net_recv_frame(struct net_queue *q, struct net_hdr *hdr, struct iovec *iov, int n);
+/* Before these two are used: the header's length that they work with, and what the front end takes
+ * (NET_OFFLOAD_*; what the back end lacks is left out). 0 or -errno. */
+int net_set_frame_offloads(struct net_backend *net, unsigned int offloads);
+/* Fills in the checksum that hdr (NEEDS_CSUM) leaves to whoever takes the frame, in the frame's own
+ * memory; iov[0..n) is the frame. false: the header doesn't fit the frame. */
+bool net_complete_csum(const struct net_hdr *hdr, const struct iovec *iov, int n);
 
 /* Adds id, type, link and what the type has to tell to a JSON object; any thread. */
 void net_info(struct net_backend *net, json_t *object);

@@ -17,6 +17,17 @@ struct fake_irqfd {
 	int fd, gsi;
 };
 
+struct fake_zone {
+	uint64_t address;
+	uint32_t size;
+	bool pio;
+};
+
+struct fake_shadow {
+	uint64_t gpa, size;
+	const uint8_t *host;
+};
+
 struct vm {
 	pthread_mutex_t lock;
 	bool level[VM_GSI_PINS];
@@ -29,6 +40,13 @@ struct vm {
 	uint64_t refuse;
 	struct vm_doorbell bell[FAKE_VM_DOORBELLS];
 	unsigned int n_bells;
+	bool no_zones, no_shadows;
+	struct fake_zone zone[FAKE_VM_ZONES];
+	unsigned int n_zones;
+	struct fake_shadow shadow[FAKE_VM_SHADOWS];
+	unsigned int n_shadows;
+	struct vm_posted_write ring[FAKE_VM_RING];
+	uint32_t first, last; /* atomics */
 };
 
 int vm_create(struct vm **vm, struct err *err)
@@ -310,12 +328,38 @@ unsigned int fake_vm_doorbells(struct vm *vm)
 	return n;
 }
 
+/* Lock held: into the ring, where a zone holds all of it and there is room. */
+static bool zone_takes(struct vm *vm, bool pio, uint64_t address, unsigned int size, uint64_t value)
+{
+	uint32_t last = vm->last, next = (last + 1) % FAKE_VM_RING;
+
+	for (unsigned int i = 0; i < vm->n_zones; i++) {
+		const struct fake_zone *z = &vm->zone[i];
+
+		if (z->pio != pio || address < z->address || address - z->address >= z->size ||
+		    size > z->size - (address - z->address))
+			continue;
+		if (next == __atomic_load_n(&vm->first, __ATOMIC_ACQUIRE))
+			return false;
+		vm->ring[last] = (struct vm_posted_write){
+			.address = address,
+			.value = size == 8 ? value : value & ((UINT64_C(1) << 8 * size) - 1),
+			.pio = pio,
+			.size = (uint8_t)size,
+		};
+		__atomic_store_n(&vm->last, next, __ATOMIC_RELEASE);
+		return true;
+	}
+	return false;
+}
+
 bool fake_vm_guest_write(struct vm *vm, bool pio, uint64_t address, unsigned int size,
 			 uint64_t value)
 {
 	const struct vm_doorbell *b;
 	uint64_t one = 1;
 	unsigned int i;
+	bool taken;
 	int fd = -1;
 
 	pthread_mutex_lock(&vm->lock);
@@ -325,10 +369,175 @@ bool fake_vm_guest_write(struct vm *vm, bool pio, uint64_t address, unsigned int
 		    (!b->match || b->value == value))
 			fd = b->fd;
 	}
+	if (fd < 0) {
+		taken = zone_takes(vm, pio, address, size, value);
+		pthread_mutex_unlock(&vm->lock);
+		return taken;
+	}
 	pthread_mutex_unlock(&vm->lock);
-	if (fd < 0)
-		return false;
 	if (write(fd, &one, sizeof(one)) != sizeof(one))
 		abort();
 	return true;
+}
+
+/* ---- accesses that don't exit ---- */
+
+int vm_zone_add(struct vm *vm, uint64_t address, uint32_t size, bool pio)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&vm->lock);
+	if (vm->no_zones)
+		r = -ENOTSUP;
+	else if (vm->n_zones == FAKE_VM_ZONES)
+		r = -ENOSPC;
+	for (unsigned int i = 0; i < vm->n_zones; i++) {
+		const struct fake_zone *z = &vm->zone[i];
+
+		if (z->pio == pio && address < z->address + z->size && z->address < address + size)
+			abort(); /* the contract forbids it */
+	}
+	if (!r)
+		vm->zone[vm->n_zones++] = (struct fake_zone){address, size, pio};
+	pthread_mutex_unlock(&vm->lock);
+	return r;
+}
+
+int vm_zone_del(struct vm *vm, uint64_t address, uint32_t size, bool pio)
+{
+	int r = -ENOENT;
+
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned int i = 0; i < vm->n_zones && r; i++) {
+		const struct fake_zone *z = &vm->zone[i];
+
+		if (z->pio == pio && z->address == address && z->size == size) {
+			vm->zone[i] = vm->zone[--vm->n_zones];
+			r = 0;
+		}
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return r;
+}
+
+unsigned int vm_posted_waiting(const struct vm *vm)
+{
+	uint32_t last = __atomic_load_n(&vm->last, __ATOMIC_ACQUIRE); /* before first */
+
+	return (last + FAKE_VM_RING - __atomic_load_n(&vm->first, __ATOMIC_ACQUIRE)) % FAKE_VM_RING;
+}
+
+bool vm_posted_peek(struct vm *vm, struct vm_posted_write *w)
+{
+	if (!vm_posted_waiting(vm))
+		return false;
+	*w = vm->ring[vm->first];
+	return true;
+}
+
+void vm_posted_done(struct vm *vm)
+{
+	if (!vm_posted_waiting(vm))
+		abort(); /* nothing was there */
+	__atomic_store_n(&vm->first, (vm->first + 1) % FAKE_VM_RING, __ATOMIC_RELEASE);
+}
+
+int vm_shadow_add(struct vm *vm, uint64_t gpa, const void *host, uint64_t size)
+{
+	int r = 0;
+
+	if (!size || (gpa | (uintptr_t)host | size) & 4095)
+		return -EINVAL;
+	pthread_mutex_lock(&vm->lock);
+	if (vm->no_shadows)
+		r = -ENOTSUP;
+	else if (vm->n_shadows == FAKE_VM_SHADOWS)
+		r = -ENOSPC;
+	for (unsigned int i = 0; i < vm->n_shadows && !r; i++) {
+		const struct fake_shadow *s = &vm->shadow[i];
+
+		if (gpa < s->gpa + s->size && s->gpa < gpa + size)
+			r = -EEXIST;
+	}
+	if (!r)
+		vm->shadow[vm->n_shadows++] = (struct fake_shadow){gpa, size, host};
+	pthread_mutex_unlock(&vm->lock);
+	return r;
+}
+
+int vm_shadow_del(struct vm *vm, uint64_t gpa)
+{
+	int r = -ENOENT;
+
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned int i = 0; i < vm->n_shadows && r; i++) {
+		if (vm->shadow[i].gpa == gpa) {
+			vm->shadow[i] = vm->shadow[--vm->n_shadows];
+			r = 0;
+		}
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return r;
+}
+
+void fake_vm_no_zones(struct vm *vm, bool absent)
+{
+	vm->no_zones = absent;
+}
+
+void fake_vm_no_shadows(struct vm *vm, bool absent)
+{
+	vm->no_shadows = absent;
+}
+
+unsigned int fake_vm_zones(struct vm *vm)
+{
+	unsigned int n;
+
+	pthread_mutex_lock(&vm->lock);
+	n = vm->n_zones;
+	pthread_mutex_unlock(&vm->lock);
+	return n;
+}
+
+unsigned int fake_vm_shadows(struct vm *vm)
+{
+	unsigned int n;
+
+	pthread_mutex_lock(&vm->lock);
+	n = vm->n_shadows;
+	pthread_mutex_unlock(&vm->lock);
+	return n;
+}
+
+unsigned int fake_vm_ring(struct vm *vm)
+{
+	unsigned int n;
+
+	pthread_mutex_lock(&vm->lock);
+	n = (vm->last + FAKE_VM_RING - __atomic_load_n(&vm->first, __ATOMIC_RELAXED)) %
+	    FAKE_VM_RING;
+	pthread_mutex_unlock(&vm->lock);
+	return n;
+}
+
+bool fake_vm_guest_read(struct vm *vm, uint64_t address, unsigned int size, uint64_t *value)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&vm->lock);
+	for (unsigned int i = 0; i < vm->n_shadows && !found; i++) {
+		const struct fake_shadow *s = &vm->shadow[i];
+
+		if (address < s->gpa || address - s->gpa > s->size - size)
+			continue;
+		*value = 0;
+		for (unsigned int b = 0; b < size; b++)
+			*value |= (uint64_t)__atomic_load_n(s->host + (address - s->gpa) + b,
+							    __ATOMIC_RELAXED)
+				  << 8 * b;
+		found = true;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return found;
 }

@@ -18,6 +18,9 @@
 #define FAKE_VM_ROUTES	  4096 /* MSI routes; vm_msi_route_alloc() then says -ENOSPC */
 #define FAKE_VM_IRQFDS	  4096
 #define FAKE_VM_DOORBELLS 512
+#define FAKE_VM_ZONES	  64
+#define FAKE_VM_SHADOWS	  24
+#define FAKE_VM_RING	  170 /* entries; it is full with one less, as the kernel's */
 
 /* ---- interrupt lines ---- */
 bool fake_vm_level(struct vm *vm, unsigned int gsi);
@@ -40,8 +43,18 @@ void fake_vm_refuse_address(struct vm *vm, uint64_t address);
 /* ---- doorbells ---- */
 unsigned int fake_vm_doorbells(struct vm *vm); /* registered now */
 /* A guest's write as the kernel looks at it: true = a doorbell took it (its eventfd was signalled),
- * false = it would exit. */
+ * or a zone did (it is in the ring); false = it would exit. */
 bool fake_vm_guest_write(struct vm *vm, bool pio, uint64_t address, unsigned int size,
 			 uint64_t value);
+
+/* ---- accesses that don't exit ---- */
+/* A host that has neither (the default is that it has both). */
+void fake_vm_no_zones(struct vm *vm, bool absent);
+void fake_vm_no_shadows(struct vm *vm, bool absent);
+unsigned int fake_vm_zones(struct vm *vm);   /* registered now */
+unsigned int fake_vm_shadows(struct vm *vm); /* standing now */
+unsigned int fake_vm_ring(struct vm *vm);    /* writes in the ring now */
+/* A guest's read as the kernel looks at it: true = memory answered it, false = it would exit. */
+bool fake_vm_guest_read(struct vm *vm, uint64_t address, unsigned int size, uint64_t *value);
 
 #endif

@@ -316,6 +316,12 @@ static void test_refused_fields(void **state)
 
 static void test_net_pair(void **state)
 {
+	static const struct {
+		const char *nic, *device;
+	} models[] = {{"virtio", "virtio-net-pci"}, {"rtl8139", "rtl8139"},   {"e1000", "e1000"},
+		      {"pcnet", "pcnet"},	    {"ne2k_pci", "ne2k_pci"}, {"i82551", "i82551"},
+		      {"i82557b", "i82557b"},	    {"i82559er", "i82559er"}};
+
 	accept_line(RUN "-net nic,model=virtio,macaddr=00:16:3e:22:22:22 -net tap,ifname=tap0,"
 			"script=no");
 	check_item(item(CONFIG_DEVICE, 0), "virtio-net-pci", NULL,
@@ -323,17 +329,25 @@ static void test_net_pair(void **state)
 	check_item(item(CONFIG_NETDEV, 0), "tap", "tap0", "ifname=tap0 script=no");
 	/* The other way round, and the NIC alone. */
 	accept_line(RUN "-net tap,vnet_hdr=off -net nic,addr=0x5");
-	check_item(item(CONFIG_DEVICE, 0), "virtio-net-pci", NULL, "addr=0x5 netdev=tap0");
+	check_item(item(CONFIG_DEVICE, 0), "rtl8139", NULL, "addr=0x5 netdev=tap0");
 	accept_line(RUN "-net nic");
-	check_item(item(CONFIG_DEVICE, 0), "virtio-net-pci", NULL, "");
+	check_item(item(CONFIG_DEVICE, 0), "rtl8139", NULL, "");
+	for (unsigned int i = 0; i < sizeof(models) / sizeof(models[0]); i++) {
+		char line[64];
+
+		snprintf(line, sizeof(line), RUN "-net nic,model=%s", models[i].nic);
+		accept_line(line);
+		check_item(item(CONFIG_DEVICE, 0), models[i].device, NULL, "");
+	}
 	accept_line(RUN "-net none");
 	assert_int_equal(count(CONFIG_DEVICE), 0);
 	/* Two pairs, each on a hub of its own; a NIC that says itself what it is joined to. */
-	accept_line(RUN "-net nic,vlan=0 -net nic,vlan=1,vectors=0 -net tap,vlan=1,id=b "
-			"-net tap,vlan=0,name=a -netdev tap,id=c -net nic,netdev=c");
-	check_item(item(CONFIG_DEVICE, 0), "virtio-net-pci", NULL, "netdev=a");
+	accept_line(RUN
+		    "-net nic,vlan=0 -net nic,vlan=1,model=virtio,vectors=0 -net tap,vlan=1,id=b "
+		    "-net tap,vlan=0,name=a -netdev tap,id=c -net nic,netdev=c");
+	check_item(item(CONFIG_DEVICE, 0), "rtl8139", NULL, "netdev=a");
 	check_item(item(CONFIG_DEVICE, 1), "virtio-net-pci", NULL, "vectors=0 netdev=b");
-	check_item(item(CONFIG_DEVICE, 2), "virtio-net-pci", NULL, "netdev=c");
+	check_item(item(CONFIG_DEVICE, 2), "rtl8139", NULL, "netdev=c");
 	assert_int_equal(count(CONFIG_NETDEV), 3);
 }
 
@@ -364,6 +378,7 @@ static void test_nic(void **state)
 	accept_line(RUN "-nic tap,id=a -nic tap -nic none");
 	check_item(item(CONFIG_NETDEV, 0), "tap", "a", "");
 	check_item(item(CONFIG_NETDEV, 1), "tap", "nic0", "");
+	check_item(item(CONFIG_DEVICE, 1), "e1000", NULL, "netdev=nic0");
 	assert_int_equal(count(CONFIG_DEVICE), 2);
 }
 
@@ -574,7 +589,8 @@ static void test_help(void **state)
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
 		assert_true(strlen(said(lines[i])) > 5);
-	assert_non_null(strstr(said("-net nic,model=?"), "virtio"));
+	assert_string_equal(said("-net nic,model=?"),
+			    "ne2k_pci,i82551,i82557b,i82559er,rtl8139,e1000,pcnet,virtio\n");
 	/* What follows isn't looked at any more. */
 	said("-device help -frobnicate");
 	refuse_line("-device frob,help", "frob");

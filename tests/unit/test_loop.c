@@ -538,6 +538,76 @@ static void test_poller(void **state)
 }
 
 /* Idle, with pollers, after work: it must fall asleep, and stay so. */
+/* A poller whose work wakes nobody: the loop stays awake for it, and then sleeps; a kick has it asked
+ * again. */
+struct awake {
+	struct loop_poller poller;
+	struct loop *loop;
+	unsigned int asked;
+	bool wanted;	   /* by another thread */
+	uint64_t found_ns; /* when that was seen */
+	uint64_t slept_ns; /* the first sleep */
+};
+
+static bool awake_poll(struct loop_poller *p)
+{
+	struct awake *a = p->opaque;
+
+	a->asked++;
+	if (!__atomic_exchange_n(&a->wanted, false, __ATOMIC_SEQ_CST))
+		return false;
+	a->found_ns = loop_now_ns();
+	return true;
+}
+
+static bool awake_prepare(struct loop_poller *p)
+{
+	struct awake *a = p->opaque;
+
+	if (!a->slept_ns)
+		a->slept_ns = loop_now_ns();
+	return __atomic_load_n(&a->wanted, __ATOMIC_SEQ_CST);
+}
+
+static void *awake_kicker(void *arg)
+{
+	struct awake *a = arg;
+
+	usleep(20000);
+	__atomic_store_n(&a->wanted, true, __ATOMIC_SEQ_CST);
+	loop_kick(a->loop);
+	return NULL;
+}
+
+static void test_awake(void **state)
+{
+	struct loop *loop = make(0); /* by itself it wouldn't spin at all */
+	struct awake a = {.poller = {awake_poll, awake_prepare, NULL, &a}, .loop = loop};
+	struct loop_stats before, after;
+	uint64_t start = loop_now_ns();
+	pthread_t thread;
+
+	loop_poller_add(loop, &a.poller);
+	a.poller.awake_until_ns = start + 5 * MS;
+	run_for(loop, 10);
+	assert_in_range(a.slept_ns - start, 5 * MS, 10 * MS + 1000 * MS);
+	assert_true(a.asked > 50);
+
+	before = loop_stats(loop);
+	run_for(loop, 30);
+	after = loop_stats(loop);
+	assert_true(after.polls - before.polls <= 6);
+
+	assert_int_equal(pthread_create(&thread, NULL, awake_kicker, &a), 0);
+	start = loop_now_ns();
+	run_for(loop, 200);
+	pthread_join(thread, NULL);
+	assert_true(a.found_ns >= start);
+	assert_true(a.found_ns < start + 190 * MS);
+	loop_poller_del(loop, &a.poller);
+	loop_destroy(loop);
+}
+
 static void test_idle(void **state)
 {
 	struct loop *loop = make(100000);
@@ -722,6 +792,7 @@ int main(void)
 		cmocka_unit_test(test_quit_before_run),
 		cmocka_unit_test(test_join_inside_call),
 		cmocka_unit_test(test_poller),
+		cmocka_unit_test(test_awake),
 		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_window),
 		cmocka_unit_test(test_window_shared_processor),

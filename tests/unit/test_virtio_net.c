@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "offload_packet.h"
 #include "vnet_fixture.h"
 
 #define ALL_OFFLOADS \
@@ -111,12 +112,14 @@ static void test_send_without_header(void **state)
 				     {VNET_BUFFERS + 200, 61, false}};
 
 	assert_non_null(f);
+	/* what the guest sends, vireo finishes; what it gets is finished */
 	assert_int_equal(f->vn->vdev.features_offered &
 				 (F(CSUM) | F(GUEST_CSUM) | F(HOST_TSO4) | F(GUEST_TSO4) | F(GSO) |
 				  F(CTRL_GUEST_OFFLOADS)),
-			 0);
+			 F(CSUM) | F(HOST_TSO4) | F(GSO));
 	vnet_driver_ok(f, ~0ull, false, 64);
-	memset(at(f, 0), 0xff, 300);
+	memset(at(f, 0), 0, 100);
+	memset(at(f, 100 + 7), 0xff, 200);
 	memcpy(at(f, 100 + 7), pattern, 3);
 	memcpy(at(f, 200), pattern + 3, 61);
 	vdriver_add(&f->tx, cut, 3);
@@ -129,6 +132,39 @@ static void test_send_without_header(void **state)
 	assert_int_equal(f->fake.n_sent, 1);
 	assert_int_equal(count(&f->fake.queue.counters.tx_dropped_refused), 1);
 	assert_int_equal(vdriver_used_idx(&f->tx), 2);
+	vnet_fixture_free(f);
+}
+
+/* TSO to a back end without a header; one that is full in the middle, and a queue that is reset then. */
+static void test_segments_without_header(void **state)
+{
+	struct packet_kind kind = {.gso_type = NET_GSO_TCPV4, .payload = 14480};
+	struct packet_check check = {.unit = 1448};
+	struct err err;
+	struct vnet_fixture *f = vnet_fixture_new("netdev=n0", false, 0, &err);
+	struct vdriver_buf buf[2] = {{VNET_BUFFERS, 12, false}, {VNET_BUFFERS + 100, 0, false}};
+	struct packet p;
+
+	vnet_driver_ok(f, ~0ull, false, 64);
+	packet_make(&p, &kind, 1448);
+	check.p = &p;
+	buf[1].len = (uint32_t)p.len;
+	memcpy(at(f, 0), &p.hdr, 12);
+	memcpy(at(f, 100), p.data, p.len);
+	vdriver_add(&f->tx, buf, 2);
+	assert_true(vnet_step(f));
+	assert_int_equal(f->fake.n_sent, 10);
+	for (unsigned int i = 0; i < 10; i++)
+		packet_check_segment(&check, &f->fake.kept[i]->hdr, f->fake.kept[i]->data,
+				     f->fake.kept[i]->len);
+	assert_null(check.wrong);
+	assert_int_equal(check.done, 14480);
+	assert_memory_equal(at(f, 100), p.data, p.len);
+	assert_int_equal(vdriver_used_idx(&f->tx), 1);
+	f->vn->nq->segments_sent = 4;
+	vnet_tx_stop(f->vn);
+	assert_int_equal(f->vn->nq->segments_sent, 0);
+	free(p.data);
 	vnet_fixture_free(f);
 }
 
@@ -674,6 +710,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_send),
 		cmocka_unit_test(test_send_without_header),
+		cmocka_unit_test(test_segments_without_header),
 		cmocka_unit_test(test_send_batches),
 		cmocka_unit_test(test_send_blocked),
 		cmocka_unit_test(test_send_malformed),

@@ -9,15 +9,12 @@
 #ifndef VIREO_TESTS_VNET_FIXTURE_H
 #define VIREO_TESTS_VNET_FIXTURE_H
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
-#include "base/iov.h"
 #include "dev/virtio_net.h"
+#include "fake_net.h"
 #include "vdriver.h"
 #include "virtio/pci.h"
 
@@ -27,102 +24,6 @@
 #endif
 #define VNET_RINGS   VNET_RAM		  /* three rings, 64 KiB each */
 #define VNET_BUFFERS (VNET_RAM + 0x40000) /* for the test */
-
-/* The back end: what it gives is `incoming`, what it took is in `sent`. */
-struct fake_net {
-	struct net_backend net; /* first */
-	struct net_queue queue;
-	int fd;
-	struct fake_frame {
-		struct net_hdr hdr;
-		const uint8_t *data;
-		size_t len;
-	} incoming[64];
-	unsigned int in_first, in_end;
-	bool gone, full;	 /* recv() says -ENODEV; send() says -EAGAIN */
-	uint8_t sent[128 << 10]; /* the last frame, header first */
-	size_t sent_len;
-	unsigned int n_sent, pieces_max;
-	unsigned int offloads; /* as set last */
-	int set_offloads_result;
-};
-
-static inline int fake_send(struct net_queue *q, const struct iovec *iov, int n)
-{
-	struct fake_net *fake = (struct fake_net *)q->net;
-
-	if (n <= 0)
-		abort();
-	if (fake->full) {
-		counter_add(&q->counters.tx_blocked, 1);
-		return -EAGAIN;
-	}
-	fake->sent_len = iov_read(iov, (size_t)n, 0, fake->sent, sizeof(fake->sent));
-	fake->n_sent++;
-	counter_add(&q->counters.tx_packets, 1);
-	return 0;
-}
-
-static inline ssize_t fake_recv(struct net_queue *q, const struct iovec *iov, int n)
-{
-	struct fake_net *fake = (struct fake_net *)q->net;
-	const struct fake_frame *f = &fake->incoming[fake->in_first % 64];
-	size_t hdr = fake->net.hdr_len, len;
-
-	if (n <= 0)
-		abort();
-	if ((unsigned int)n > fake->pieces_max)
-		fake->pieces_max = (unsigned int)n;
-	if (fake->gone)
-		return -ENODEV;
-	if (fake->in_first == fake->in_end)
-		return -EAGAIN;
-	fake->in_first++;
-	/* As a TAP: 10 bytes are written whatever the header's length is. */
-	iov_write(iov, (size_t)n, 0, &f->hdr, hdr < 10 ? hdr : 10);
-	len = hdr + iov_write(iov, (size_t)n, hdr, f->data, f->len);
-	counter_add(&q->counters.rx_packets, 1);
-	return (ssize_t)len;
-}
-
-static inline int fake_fd(struct net_queue *q)
-{
-	return ((struct fake_net *)q->net)->fd;
-}
-
-static inline int fake_set_offloads(struct net_backend *net, unsigned int offloads,
-				    unsigned int hdr_len)
-{
-	struct fake_net *fake = (struct fake_net *)net;
-
-	if (offloads & ~net->offloads_in || (!net->has_hdr && hdr_len) ||
-	    (offloads && !(offloads & NET_OFFLOAD_CSUM)))
-		abort(); /* the front end broke the contract */
-	if (fake->set_offloads_result)
-		return fake->set_offloads_result;
-	fake->offloads = offloads;
-	net->hdr_len = hdr_len;
-	return 0;
-}
-
-static inline int fake_open(struct net_backend *net, struct err *err)
-{
-	return 0;
-}
-
-static inline void fake_close(struct net_backend *net)
-{
-}
-
-static const struct net_backend_ops fake_ops = {
-	.name = "fake",
-	.open = fake_open,
-	.close = fake_close,
-	.send = fake_send,
-	.recv = fake_recv,
-	.fd = fake_fd,
-	.set_offloads = fake_set_offloads,
-};
 
 struct vnet_fixture {
 	struct mem mem;
@@ -217,16 +118,7 @@ static inline struct vnet_fixture *vnet_fixture_new(const char *options, bool ha
 	f->device.platform = &f->platform;
 	f->device.id = (char *)"nic0";
 	pthread_mutex_init(&f->device.lock, NULL);
-	f->fake.net = (struct net_backend){.ops = &fake_ops,
-					   .id = (char *)"n0",
-					   .n_queues = 1,
-					   .queue = {&f->fake.queue},
-					   .offloads_out = offloads,
-					   .offloads_in = offloads,
-					   .has_hdr = has_hdr,
-					   .frame_max = 1518};
-	f->fake.queue.net = &f->fake.net;
-	f->fake.fd = eventfd(0, EFD_NONBLOCK);
+	fake_net_init(&f->fake, has_hdr, offloads);
 	/* aligned as behind the transport's struct */
 	f->vn = aligned_alloc(64, (sizeof(struct virtio_net) + 63) & ~(size_t)63);
 	memset(f->vn, 0, sizeof(struct virtio_net));
@@ -253,7 +145,7 @@ static inline struct vnet_fixture *vnet_fixture_new(const char *options, bool ha
 		return f;
 	opt_release(opts->table, f->vn);
 	loop_destroy(f->loop);
-	close(f->fake.fd);
+	fake_net_end(&f->fake);
 	vdriver_ram_free(&f->mem);
 	free(f->vn);
 	free(f);
@@ -268,7 +160,7 @@ static inline void vnet_fixture_free(struct vnet_fixture *f)
 	dev->model->unrealize(dev);
 	opt_release(device_model_find("virtio-net-pci")->opts[2].table, f->vn);
 	loop_destroy(f->loop);
-	close(f->fake.fd);
+	fake_net_end(&f->fake);
 	vdriver_ram_free(&f->mem);
 	free(f->vn);
 	free(f);
@@ -347,7 +239,7 @@ static inline bool vnet_step(struct vnet_fixture *f)
 /* Queues a frame for the guest; data must live until it is read. */
 static inline void fake_incoming(struct vnet_fixture *f, const void *data, size_t len)
 {
-	f->fake.incoming[f->fake.in_end++ % 64] = (struct fake_frame){.data = data, .len = len};
+	fake_net_incoming(&f->fake, &(struct net_hdr){0}, data, len);
 }
 
 #endif

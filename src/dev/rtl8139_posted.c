@@ -1,0 +1,159 @@
+/*
+ * RTL8139: which registers do without exits (bus/posted.h).
+ *
+ *	classic mode	TSD0-3, TSAD0-3 and CAPR are posted: they say "send this" and "I have read so far"
+ *	mode C+		all registers can be read from a page of memory, which put8/16/32() in rtl8139.h keep
+ *			up to date; and the usual write to TPPoll rings a doorbell, which the I/O thread serves
+ *
+ * Neither while transmitter and receiver are off.
+ *
+ * One register changes by itself: TCTR. A driver that has touched it or TimerInt since the last reset gets no
+ * shadow; for one that reads it for the first time when the shadow stands, the I/O thread keeps it going as long
+ * as it is awake.
+ *
+ * The device's lock is held, but for the functions that the loop calls, which take it.
+ */
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "dev/rtl8139.h"
+
+#define MARK_TSD    REG_TSD
+#define MARK_SIZE   (REG_RBSTART - REG_TSD) /* TSD0-3, TSAD0-3 */
+#define SHADOW_SIZE 4096		    /* a page; the BAR has the first 256 bytes of it */
+
+static struct bus_region *memory_of(struct rtl8139 *r)
+{
+	return &r->pci.bar[1].region;
+}
+
+static void set_bell(struct rtl8139 *r, bool on)
+{
+	if (on == r->bell_up)
+		return;
+	r->bell_up = on;
+	/* Where KVM refuses it, writes reach the handler. */
+	if (on)
+		bus_doorbell_add(memory_of(r), &r->bell);
+	else
+		bus_doorbell_del(memory_of(r), &r->bell);
+}
+
+void rtl8139_posted_update(struct rtl8139 *r)
+{
+	bool on = r->reg[REG_CR] & (CR_RE | CR_TE);
+	bool cplus = rtl8139_cplus_tx(r) && rtl8139_cplus_rx(r);
+	enum posted_mode mode = POSTED_NONE;
+
+	if (!r->opt_posted)
+		return;
+	if (on && cplus && !r->timer_used)
+		mode = POSTED_READS;
+	else if (on && !rtl8139_cplus_tx(r) && !rtl8139_cplus_rx(r))
+		mode = POSTED_WRITES;
+	__atomic_store_n(&r->mode, mode, __ATOMIC_RELAXED); /* tick() looks without the lock */
+	posted_set_mode(&r->posted, mode);
+	set_bell(r, on && rtl8139_cplus_tx(r));
+}
+
+/* ---- I/O thread ---- */
+
+static void rung(struct loop_fd *fd, uint32_t events)
+{
+	struct rtl8139 *r = fd->opaque;
+	eventfd_t value;
+
+	if (eventfd_read(fd->fd, &value))
+		return;
+	posted_bell(&r->posted);
+	pthread_mutex_lock(&r->pci.dev.lock);
+	rtl8139_cplus_rung(r);
+	pthread_mutex_unlock(&r->pci.dev.lock);
+}
+
+/* Without the lock, which vCPUs want: a word of the shadow, that is all. */
+static bool tick(struct loop_poller *p)
+{
+	struct rtl8139 *r = p->opaque;
+
+	if (__atomic_load_n(&r->mode, __ATOMIC_RELAXED) == POSTED_READS)
+		posted_shadow_set(&r->posted, r->shadow, REG_TCTR, 4, rtl8139_count(r));
+	return false;
+}
+
+static void attach(void *arg)
+{
+	struct rtl8139 *r = arg;
+
+	loop_fd_add(r->nic.loop, &r->bell_fd, EPOLLIN);
+	loop_poller_add(r->nic.loop, &r->ticker);
+}
+
+static void detach(void *arg)
+{
+	struct rtl8139 *r = arg;
+
+	loop_fd_del(&r->bell_fd);
+	loop_poller_del(r->nic.loop, &r->ticker);
+}
+
+/* ---- life ---- */
+
+static int make_marks(struct rtl8139 *r)
+{
+	int e = 0;
+
+	for (unsigned int i = 0; i < 2 && !e; i++) {
+		struct bus_region *region = &r->pci.bar[i].region;
+
+		e = posted_mark(&r->posted, region, MARK_TSD, MARK_SIZE);
+		if (!e)
+			e = posted_mark(&r->posted, region, REG_CAPR, 2);
+	}
+	if (!e)
+		e = r->shadow = posted_shadow(&r->posted, memory_of(r), 0, SHADOW_SIZE);
+	return e < 0 ? e : 0;
+}
+
+int rtl8139_posted_realize(struct rtl8139 *r, struct err *err)
+{
+	int e;
+
+	r->shadow = -1;
+	r->bell_fd.fd = -1;
+	if (!r->opt_posted)
+		return 0;
+	posted_init(&r->posted, r->pci.dev.platform->bus, r->nic.loop);
+	e = make_marks(r);
+	if (!e) {
+		r->bell_fd.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		e = r->bell_fd.fd < 0 ? -errno : 0;
+	}
+	if (e) {
+		r->shadow = -1;
+		posted_fini(&r->posted);
+		return err_set(err, e, "%s: its registers can't be made", r->pci.dev.id);
+	}
+	r->bell = (struct bus_doorbell){.offset = REG_TPPOLL,
+					.size = 1,
+					.match = true,
+					.value = TPPOLL_NPQ,
+					.fd = r->bell_fd.fd};
+	r->bell_fd.ready = rung;
+	r->bell_fd.opaque = r->ticker.opaque = r;
+	r->ticker.poll = tick;
+	loop_call(r->nic.loop, attach, r);
+	return 0;
+}
+
+void rtl8139_posted_unrealize(struct rtl8139 *r)
+{
+	if (!r->opt_posted)
+		return;
+	set_bell(r, false);
+	loop_call(r->nic.loop, detach, r);
+	close(r->bell_fd.fd);
+	r->shadow = -1;
+	posted_fini(&r->posted);
+}

@@ -1,0 +1,175 @@
+/*
+ * A network back end for tests that lives in memory: what is queued for the guest, what it sent.
+ */
+#ifndef VIREO_TESTS_FAKE_NET_H
+#define VIREO_TESTS_FAKE_NET_H
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/iov.h"
+#include "net/net.h"
+
+#define FAKE_NET_KEPT 256
+
+/* A frame that was sent. */
+struct fake_sent {
+	struct net_hdr hdr; /* zero where the back end has none */
+	size_t len;	    /* bytes of data[] */
+	uint8_t data[];
+};
+
+/* What it gives is `incoming`, what it took is in `sent` and `kept`. */
+struct fake_net {
+	struct net_backend net; /* first */
+	struct net_queue queue;
+	int fd;
+	struct fake_frame {
+		struct net_hdr hdr;
+		const uint8_t *data;
+		size_t len;
+	} incoming[64];
+	unsigned int in_first, in_end;
+	bool gone, full;	 /* recv() says -ENODEV; send() says -EAGAIN */
+	uint8_t sent[128 << 10]; /* the last frame, header first */
+	size_t sent_len;
+	unsigned int n_sent, pieces_max;
+	struct fake_sent *kept[FAKE_NET_KEPT]; /* the first ones, all of each */
+	unsigned int offloads;		       /* as set last */
+	int set_offloads_result;
+};
+
+static inline struct fake_sent *fake_net_keep(const struct net_backend *net,
+					      const struct iovec *iov, int n)
+{
+	size_t len = iov_size(iov, (size_t)n), hdr = net->hdr_len;
+	struct fake_sent *sent = calloc(1, sizeof(*sent) + len);
+
+	if (!sent || len < hdr)
+		abort();
+	iov_read(iov, (size_t)n, 0, &sent->hdr, hdr);
+	sent->len = iov_read(iov, (size_t)n, hdr, sent->data, len);
+	return sent;
+}
+
+static inline int fake_send(struct net_queue *q, const struct iovec *iov, int n)
+{
+	struct fake_net *fake = (struct fake_net *)q->net;
+
+	if (n <= 0)
+		abort();
+	if (fake->full) {
+		counter_add(&q->counters.tx_blocked, 1);
+		return -EAGAIN;
+	}
+	fake->sent_len = iov_read(iov, (size_t)n, 0, fake->sent, sizeof(fake->sent));
+	if (fake->n_sent < FAKE_NET_KEPT)
+		fake->kept[fake->n_sent] = fake_net_keep(q->net, iov, n);
+	fake->n_sent++;
+	counter_add(&q->counters.tx_packets, 1);
+	return 0;
+}
+
+static inline ssize_t fake_recv(struct net_queue *q, const struct iovec *iov, int n)
+{
+	struct fake_net *fake = (struct fake_net *)q->net;
+	const struct fake_frame *f = &fake->incoming[fake->in_first % 64];
+	size_t hdr = fake->net.hdr_len, len;
+
+	if (n <= 0)
+		abort();
+	if ((unsigned int)n > fake->pieces_max)
+		fake->pieces_max = (unsigned int)n;
+	if (fake->gone)
+		return -ENODEV;
+	if (fake->in_first == fake->in_end)
+		return -EAGAIN;
+	fake->in_first++;
+	/* As a TAP: 10 bytes are written whatever the header's length is. */
+	iov_write(iov, (size_t)n, 0, &f->hdr, hdr < 10 ? hdr : 10);
+	len = hdr + iov_write(iov, (size_t)n, hdr, f->data, f->len);
+	counter_add(&q->counters.rx_packets, 1);
+	return (ssize_t)len;
+}
+
+static inline int fake_fd(struct net_queue *q)
+{
+	return ((struct fake_net *)q->net)->fd;
+}
+
+static inline int fake_set_offloads(struct net_backend *net, unsigned int offloads,
+				    unsigned int hdr_len)
+{
+	struct fake_net *fake = (struct fake_net *)net;
+
+	if (offloads & ~net->offloads_in || (!net->has_hdr && hdr_len) ||
+	    (offloads && !(offloads & NET_OFFLOAD_CSUM)))
+		abort(); /* the front end broke the contract */
+	if (fake->set_offloads_result)
+		return fake->set_offloads_result;
+	fake->offloads = offloads;
+	net->hdr_len = hdr_len;
+	return 0;
+}
+
+static inline int fake_open(struct net_backend *net, struct err *err)
+{
+	return 0;
+}
+
+static inline void fake_close(struct net_backend *net)
+{
+}
+
+static const struct net_backend_ops fake_ops = {
+	.name = "fake",
+	.open = fake_open,
+	.close = fake_close,
+	.send = fake_send,
+	.recv = fake_recv,
+	.fd = fake_fd,
+	.set_offloads = fake_set_offloads,
+};
+
+static inline void fake_net_init(struct fake_net *fake, bool has_hdr, unsigned int offloads)
+{
+	memset(fake, 0, sizeof(*fake));
+	fake->net = (struct net_backend){.ops = &fake_ops,
+					 .id = (char *)"n0",
+					 .n_queues = 1,
+					 .queue = {&fake->queue},
+					 .offloads_out = offloads,
+					 .offloads_in = offloads,
+					 .has_hdr = has_hdr,
+					 .frame_max = 1518};
+	fake->queue.net = &fake->net;
+	fake->fd = eventfd(0, EFD_NONBLOCK);
+}
+
+static inline void fake_net_forget_sent(struct fake_net *fake)
+{
+	for (unsigned int i = 0; i < fake->n_sent && i < FAKE_NET_KEPT; i++) {
+		free(fake->kept[i]);
+		fake->kept[i] = NULL;
+	}
+	fake->n_sent = 0;
+}
+
+static inline void fake_net_end(struct fake_net *fake)
+{
+	fake_net_forget_sent(fake);
+	close(fake->fd);
+}
+
+/* Queues a frame for the guest; data must live until it is read. */
+static inline void fake_net_incoming(struct fake_net *fake, const struct net_hdr *hdr,
+				     const void *data, size_t len)
+{
+	fake->incoming[fake->in_end++ % 64] =
+		(struct fake_frame){.hdr = *hdr, .data = data, .len = len};
+}
+
+#endif
