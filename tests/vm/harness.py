@@ -2,7 +2,9 @@
 
 Everything that is started ends with whoever started it: a killed test leaves no VM behind. Nothing
 waits by sleeping for a time that ought to do: what is waited for is looked for every few
-milliseconds, until a limit that is never reached unless something is wrong.
+milliseconds, until a limit that is never reached unless something is wrong. A limit counts time in
+which this process had its turns (Patience): what a machine stands still as a whole, or has no time
+for it, as an emulated one may, isn't used up.
 """
 import ctypes
 import os
@@ -21,6 +23,7 @@ PEER = BUILD / "tools" / "peer"
 IN_LAB = bool(os.environ.get("VIREO_LAB"))
 SLOWNESS = 4 if IN_LAB else 1  # limits of time are multiplied by it: the lab is an emulator
 POLL = 0.01
+STEP = 5 * POLL  # what a look for something takes of a limit, at most
 PROMPT = "(qemu) "
 TAIL_LINES = 60
 SANITIZERS = re.compile(r"Sanitizer:|: runtime error:")  # of a vireo that is built with one
@@ -36,16 +39,35 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
+class Patience:
+    """A limit of SECONDS, and as much more as this machine is slower."""
+
+    def __init__(self, seconds):
+        self.limit = seconds * SLOWNESS
+        self.renew()
+
+    def renew(self):
+        self.left = self.limit
+        self.looked = time.monotonic()
+
+    def is_over(self):
+        """To be asked after each look for what is waited for; waits until the next one."""
+        now = time.monotonic()
+        self.left -= min(now - self.looked, STEP)
+        self.looked = now
+        time.sleep(POLL)
+        return self.left < 0
+
+
 def wait_until(condition, what, timeout=10.0):
     """Waits until condition() is true, and returns what it returned."""
-    end = time.monotonic() + timeout * SLOWNESS
+    patience = Patience(timeout)
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
-            raise Failure(f"not after {timeout * SLOWNESS:g} s: {what}")
-        time.sleep(POLL)
+        if patience.is_over():
+            raise Failure(f"not after {patience.limit:g} s: {what}")
 
 
 def tail(text, lines=TAIL_LINES):
@@ -138,35 +160,46 @@ class Process:
     def errors(self):
         return self.errors_path.read_bytes().decode(errors="replace")
 
-    def failure(self, what):
+    def failure(self, what, more=""):
+        """The most telling first, and the output's end last: a report may leave out the middle."""
         status = self.process.poll()
         return Failure(f"{self.name}: {what}\n"
-                       f"command: {shlex.join(self.words)}\n"
                        f"status: {'still running' if status is None else status}\n"
-                       f"end of its output:\n{tail(self.output)}\n"
-                       f"its standard error:\n{tail(self.errors, 20)}")
+                       f"its standard error:\n{tail(self.errors, 12)}\n{more}"
+                       f"command: {shlex.join(self.words)}\n"
+                       f"end of its output:\n{tail(self.output)}")
+
+    def news(self):
+        """Yields the output whenever there is more of it (the first time at once), else None. Once
+        the program has ended, that is the last time."""
+        size = -1
+        while True:
+            ended = not self.running()
+            now = self.output_path.stat().st_size
+            yield self.output if now != size else None
+            size = now
+            if ended:
+                return
 
     def wait_for(self, pattern, timeout=20.0, start=0):
         """Waits for the regular expression in the output, from offset start on; returns the match."""
-        end = time.monotonic() + timeout * SLOWNESS
+        patience = Patience(timeout)
         expression = re.compile(pattern, re.MULTILINE)
-        while True:
-            ended = self.process.poll() is not None
-            match = expression.search(self.output, start)
+        for output in self.news():
+            match = expression.search(output, start) if output is not None else None
             if match:
                 return match
-            if ended:
-                raise self.failure(f"ended without saying '{pattern}'")
-            if time.monotonic() > end:
-                raise self.failure(f"did not say '{pattern}' within {timeout * SLOWNESS:g} s")
-            time.sleep(POLL)
+            if patience.is_over():
+                raise self.failure(f"did not say '{pattern}' within {patience.limit:g} s")
+        raise self.failure(f"ended without saying '{pattern}'")
 
     def wait(self, timeout=30.0, status=None):
         """Waits for the end; returns the exit status, which has to be STATUS if given."""
-        try:
-            done = self.process.wait(timeout * SLOWNESS)
-        except subprocess.TimeoutExpired:
-            raise self.failure(f"still running after {timeout * SLOWNESS:g} s") from None
+        patience = Patience(timeout)
+        while self.running():
+            if patience.is_over():
+                raise self.failure(f"still running after {patience.limit:g} s")
+        done = self.process.returncode
         if status is not None and done != status:
             raise self.failure(f"ended with status {done}, not {status}")
         return done
@@ -213,23 +246,33 @@ class Vireo(Process):
             raise self.failure(f"no result of the test {test}")
         return found[index]
 
-    def failure(self, what):
+    def failure(self, what, more=""):
         """With what moves while the VM still runs: a stuck device shows in its counters."""
-        plain = super().failure(what)
-        if not self.running() or not self.monitor_path.exists() or self._asking:
-            return plain
-        self._asking = True
-        try:
-            before = flat(self.monitor.counters())
-            time.sleep(1)
-            after = flat(self.monitor.counters())
-            lines = [f"{name}: {value} (+{value - before.get(name, 0)} in a second)"
-                     for name, value in after.items() if value]
-            more = f"its status: {self.monitor.status()}; its counters:\n" + tail("\n".join(lines), 200)
-        except (Failure, OSError) as error:
-            more = f"its monitor does not answer: {str(error).splitlines()[0]}"
-        self._asking = False
-        return Failure(f"{plain}\n{more}")
+        if self.running() and self.monitor_path.exists() and not self._asking:
+            self._asking = True
+            try:
+                more += self.movement()
+            except (Failure, OSError) as error:
+                more += f"its monitor does not answer: {str(error).splitlines()[0]}\n"
+            self._asking = False
+        return super().failure(what, more)
+
+    def movement(self):
+        """The counters and what a second adds to them, a line for each part of the VM."""
+        before, ticks = flat(self.monitor.counters()), timer_interrupts()
+        time.sleep(1)
+        after = flat(self.monitor.counters())
+        parts = {}
+        for name, value in after.items():
+            part, _, name = name.rpartition(" ")
+            added = value - before.get(f"{part} {name}".strip(), 0)
+            if value:
+                parts.setdefault(part, []).append(f"{name} {value}" + (f" (+{added})" if added else ""))
+        lines = [f"{part}: {', '.join(values)}" for part, values in parts.items()]
+        ticks = [after - before for after, before in zip(timer_interrupts(), ticks)]
+        return (f"status of the VM: {self.monitor.status()}; timer interrupts of the machine's first "
+                f"processors meanwhile: {', '.join(map(str, ticks))}; its counters (+ in a second):\n"
+                f"{tail(chr(10).join(lines))}\n")
 
     def close(self):
         if self._monitor:
@@ -322,6 +365,13 @@ def flat(counters, prefix=""):
         elif isinstance(value, int):
             found[prefix + name] = value
     return found
+
+
+def timer_interrupts(processors=8):
+    """How many local timer interrupts each of this machine's first processors has had."""
+    with open("/proc/interrupts", encoding="ascii", errors="replace") as file:
+        match = re.search(r"^ *LOC:((?: +\d+)+)", file.read(), re.MULTILINE)
+    return [int(n) for n in match[1].split()[:processors]] if match else []
 
 
 def total(counters, name):

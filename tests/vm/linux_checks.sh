@@ -4,8 +4,8 @@
 # shellcheck shell=dash
 # shellcheck disable=SC2317	# each function is called by its name
 #
-# /checks WORD...: each word is NAME or NAME:ARGUMENT. What a check prints stands between two lines
-# of its own, which is how tests/vm/lab_suite.py finds it, and judges it.
+# /checks WORD...: each word is NAME or NAME:ARGUMENT,ARGUMENT... What a check prints stands between two lines
+# of its own, which is how tests/vm/lab_suite.py finds it, and judges it. Those of emulated cards are in nic_checks.sh.
 
 host=10.0.0.1
 
@@ -200,10 +200,26 @@ complaints()
 	dmesg -r | sed -n 's/^<[0-4]>//p'
 }
 
+if [ -e /nic_checks ]; then
+	# shellcheck source=tests/vm/nic_checks.sh
+	. /nic_checks
+fi
+skip=	# of a guest that has started again: what it did before
+case "$*" in
+*restart*) ! has_restarted || skip=1 ;;
+esac
 for word in "$@"; do
 	name=${word%%:*} argument=
 	[ "$name" = "$word" ] || argument=${word#*:}
+	[ "$name" != restart ] || skip=
+	[ -z "$skip" ] || continue
 	echo "vireo-check: begin $word"
-	"$name" ${argument:+"$argument"} 2>&1
-	echo "vireo-check: end $word status=$?"
+	IFS=,
+	# shellcheck disable=SC2086	# may be several
+	set -- $argument
+	unset IFS
+	"$name" "$@" 2>&1
+	status=$?
+	read -r up _ < /proc/uptime
+	echo "vireo-check: end $word status=$status uptime=$up"
 done
