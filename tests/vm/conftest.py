@@ -102,9 +102,10 @@ def disk(folder):
 
 
 @pytest.fixture(scope="session")
-def linux(host):
+def linux(host, request):
     """Results of lab_suite.py: linux(SCENARIO, RESULT)."""
-    groups = linux_groups.Groups(host)
+    wanted = [item.callspec.params["scenario"] for item in request.session.items if "linux" in item.fixturenames]
+    groups = linux_groups.Groups(host, list(dict.fromkeys(wanted)))
 
     def result(scenario, name):
         try:

@@ -1,0 +1,333 @@
+"""The emulated NICs under their stock drivers: a scenario for each driver that there is, and two with several cards.
+
+A guest is started with one card, and does what nic_checks.sh has, one after the other: it leads, and asks for what the
+host has to do (nic_host.py in the namespace of the TAPs, or vireo's monitor). In the end it starts again under traffic.
+What it moves is little by default, so that eight drivers take a few minutes in the lab; with VIREO_LAB_FULL=1 in the
+environment it is as much as a person would want to have seen once.
+"""
+import dataclasses
+import pathlib
+import re
+import subprocess
+import sys
+
+from harness import Failure, Process, tail, total
+from lab_context import FULL, SCENARIOS, SILENCE
+
+FULL_MIB = 256
+GUEST_MAC = "52:54:00:aa:bb:0{}"
+HOST_MAC = "52:54:00:12:34:56"
+HOST = pathlib.Path(__file__).with_name("nic_host.py")
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """A driver's set-up: what it is started with, and what there is to expect of it."""
+    group: str
+    device: str  # and options
+    driver: str
+    pci: str
+    mib: int  # to be moved each way
+    module: str = ""  # where it isn't called as the driver
+    smp: int = 2
+    suite: str = "bookworm"
+    carrier: bool = True  # the driver sees the cable
+    link: tuple = ()  # lines of ethtool's
+    flood: int = 500  # frames per second, to unload the driver under
+    mtu: int = 1500
+    mtu_sizes: tuple = ()
+    tests: tuple = ()  # arguments of ethtool -t
+    counts: tuple = ()  # lines of ethtool -S: {tx}, {rx}: frames; {tx_bytes}, {rx_bytes}
+
+
+CARDS = {
+    "8139cp": Card(
+        "c", "rtl8139", "8139cp", "10ec:8139 (rev 20)", mib=32,
+        link=("Speed: 100Mb/s", "Duplex: Full", "Link detected: yes"),
+        mtu=4096, mtu_sizes=("1473-4068/173", "1500", "1514-1524", "2020-2050", "4060-4068"),
+        counts=("tx_ok: {tx}", "rx_ok: {rx}", "tx_err: 0", "rx_err: 0")),
+    "8139too": Card(
+        "d", "rtl8139,cplus=off", "8139too", "10ec:8139", mib=16, smp=1,
+        link=("Speed: 100Mb/s", "Duplex: Full", "Link detected: yes")),
+    "e1000": Card(
+        "d", "e1000", "e1000", "8086:100e", mib=32,
+        link=("Speed: 1000Mb/s", "Duplex: Full", "Link detected: yes"),
+        mtu=16110, mtu_sizes=("1473-16082/487", "2010-2050", "4050-4080", "8140-8160", "16070-16082"),
+        tests=("offline", "online"),
+        counts=("tx_packets: {tx}", "rx_packets: {rx}", "tx_bytes: {tx_bytes}")),
+    "pcnet32": Card(
+        "c", "pcnet", "pcnet32", "1022:2000", mib=32,
+        link=("Link detected: yes",), tests=("offline",)),
+    "ne2k-pci": Card(
+        "c", "ne2k_pci", "ne2k-pci", "10ec:8029", mib=1, module="ne2k_pci", carrier=False, flood=50),
+    "e100-i82551": Card(
+        "d", "i82551", "e100", "8086:1209", mib=32, tests=("offline", "online"),
+        link=("Speed: 100Mb/s", "Duplex: Full", "Link detected: yes")),
+    "e100-i82557b": Card(
+        "c", "i82557b", "e100", "8086:1229", mib=16, smp=1, tests=("offline",),
+        link=("Speed: 100Mb/s", "Duplex: Full", "Link detected: yes")),
+    "e100-i82559er": Card(
+        "d", "i82559er", "e100", "8086:1209", mib=16, tests=("offline",),
+        link=("Speed: 100Mb/s", "Duplex: Full", "Link detected: yes")),
+}
+# Together in one guest, in these groups. The last one's driver is unloaded and loaded meanwhile, so no other has it.
+SEVERAL = {
+    "c": ("e1000", "e1000", "pcnet32", "8139cp"),
+    "d": ("8139too", "ne2k-pci", "e1000", "e100-i82551"),
+}
+
+
+class Host(Process):
+    """nic_host.py, which answers a line with a line."""
+
+    def __init__(self, s, *interfaces):
+        super().__init__([sys.executable, HOST, *interfaces], s.folder, "nic_host", ns=s.ns, stdin=subprocess.PIPE)
+        self.wait_for("^ready$")
+        self.read = 0
+
+    def ask(self, words):
+        self.process.stdin.write(f"{words}\n".encode())
+        self.process.stdin.flush()
+        answer = self.wait_for(r"^answer: (.*)\n", 10 * SILENCE, self.read)
+        self.read = answer.end()
+        return answer[1]
+
+
+def need_sweep(s, text):
+    s.need(text, r"^sent=[1-9]\d* lost=0 wrong=0$")
+
+
+def need_stream(host, text, mib):
+    """What stream() in nic_checks.sh says of so many MiB each way."""
+    own = re.search(r"^mib=(\w+) ", text, re.MULTILINE)[1]
+    moved = 0
+    for received, sums, size, came in re.findall(r"^received=(\d+) sums=(\S*)\nround=(\d+) from=(\w+) ", text,
+                                                 re.MULTILINE):
+        if int(received) != int(size) << 20 or sums != own:
+            raise Failure(f"the guest sent {size} MiB with the checksum {own} each; what came is {received} bytes with "
+                          f"{sums}:\n{tail(text)}")
+        expected = host.ask(f"sum {size}")
+        if came != expected:
+            raise Failure(f"the host sent {size} MiB with the checksum {expected}, the guest has {came}:\n{tail(text)}")
+        moved += int(size)
+    if moved != mib:
+        raise Failure(f"{moved} of {mib} MiB were moved:\n{tail(text)}")
+
+
+class CardScenario:
+    """One boot with one card, and the judgements of what it says."""
+
+    def __init__(self, card, s):
+        self.card, self.s = card, s
+        s.ns.shell(f"ip link set t0 address {HOST_MAC} mtu {card.mtu}; "
+                   "ip route change 10.0.0.0/24 dev t0 src 10.0.0.1 mtu lock 1500; "
+                   f"ip neighbour replace 10.0.0.2 lladdr {GUEST_MAC.format(0)} dev t0 nud permanent; "
+                   "ip link add link t0 name t0.5 mtu 1500 type vlan id 5; ip address add 10.0.5.1/24 dev t0.5; "
+                   "ip link set t0.5 up")
+        self.host = Host(s, f"t0:{GUEST_MAC.format(0)}")
+        s.stack.callback(self.host.close)
+        self.module = card.module or card.driver
+        self.mib = FULL_MIB if FULL else card.mib
+        self.checks = [
+            "boot", "nic", "sweep:1-1472", "pings", f"iperf_seconds:{10 if FULL else 2}", f"stream:{self.mib},8",
+            "filter", *self.mtu_checks(), "vlan", "link" if card.carrier else "link:none",
+            *(f"selftest:{test}" for test in card.tests), f"counters:{self.module}",
+            f"reloads:{self.module},20,{card.flood},{1 if FULL else 5}", "complaints", f"restart:{card.flood}", "nic",
+            "sweep:1-1472/31"]
+        self.snapshots = []
+
+    def mtu_checks(self):
+        if not self.card.mtu_sizes:
+            return []
+        return [f"mtu:{self.card.mtu},{','.join(self.card.mtu_sizes)}"]
+
+    def answer(self, words):
+        if words.startswith("link "):
+            self.vm.monitor.command(f"set_link n0 {words.split()[1]}")
+            return "ok"
+        if words.startswith("mtu "):
+            self.s.ns.run("ip", "route", "change", "10.0.0.0/24", "dev", "t0", "src", "10.0.0.1", *words.split())
+            return "ok"
+        if words == "counters":
+            self.snapshots.append(self.vm.monitor.counters())
+            return f"{self.host.ask('counters t0')}"
+        return self.host.ask(words)
+
+    def run(self):
+        s, card = self.s, self.card
+        self.vm = s.start(card.suite, self.checks, "-netdev", "tap,id=n0,ifname=t0,script=no,downscript=no",
+                          "-device", f"{card.device},netdev=n0,mac={GUEST_MAC.format(0)}", nic=None,
+                          smp=card.smp, initrd=f"{card.suite}-nics", append="ipv6.disable=1", reboots=True)
+        s.judge_boot(self.vm, card.smp)
+        s.follow(self.vm, self.answer)
+        for result in self.results(card):
+            with s.judge(result):
+                getattr(self, "judge_" + result.replace("-", "_"))()
+        s.judge_complaints(self.vm)
+        s.end(self.vm)
+
+    @staticmethod
+    def results(card):
+        return ["driver", "ping", "iperf3", "checksums", "filter", *(["mtu"] if card.mtu_sizes else []), "vlan", "link",
+                *(["selftest"] if card.tests else []), "counters", "reloads", "restart"]
+
+    # ---- judgements ----
+
+    def check(self, name):
+        """What the first of the checks with this name said."""
+        return self.s.section(self.vm, next(check for check in self.checks if check.split(":")[0] == name))
+
+    def judge_driver(self):
+        card, text = self.card, self.check("nic")
+        ids, _, revision = card.pci.partition(" ")
+        self.s.need(text, f"^driver: {card.driver}$", f"^address: {GUEST_MAC.format(0)}$", rf" 0200: {ids}",
+                    *(re.escape(line) for line in card.link), rf"Kernel driver in use: {card.driver}$")
+        if revision and revision not in text:
+            raise Failure(f"no line has '{revision}':\n{tail(text)}")
+
+    def judge_ping(self):
+        need_sweep(self.s, self.s.section(self.vm, "sweep:1-1472"))
+        text = self.check("pings")
+        if len(re.findall(r"3 packets received, 0% packet loss", text)) != 4:
+            raise Failure(f"echo requests of the guest's were lost:\n{tail(text)}")
+
+    def judge_iperf3(self):
+        text = self.check("iperf_seconds")
+        if len(re.findall(r"receiver$", text, re.MULTILINE)) != 2:
+            raise Failure(f"iperf3 did not run both ways:\n{tail(text)}")
+
+    def judge_checksums(self):
+        need_stream(self.host, self.check("stream"), self.mib)
+
+    def judge_filter(self):
+        """Frames that were seen, per address that they came from and went to."""
+        text = self.check("filter")
+        seen = {(source, to): int(n) for n, source, to in
+                re.findall(r"^ *(\d+) (02:00:00:00:00:\d\d) > (\S+)$", text, re.MULTILINE)}
+        everyone = {"broadcast": "ff:ff:ff:ff:ff:ff", "own": GUEST_MAC.format(0)}
+        joined, group, other = "01:00:5e:01:02:03", "01:00:5e:44:55:66", "52:54:00:99:88:77"
+        states = {"01": ("as it is", ()), "02": ("with a group joined", (joined,)),
+                  "03": ("allmulticast", (joined, group)), "04": ("promiscuous", (joined, group, other))}
+        for tag, (state, more) in states.items():
+            wanted = {*everyone.values(), *more}
+            for to in (*everyone.values(), joined, group, other):
+                n = seen.get((f"02:00:00:00:00:{tag}", to), 0)
+                if n != (3 if to in wanted else 0):
+                    raise Failure(f"{state}: of three frames to {to}, {n} were seen:\n{tail(text)}")
+
+    def judge_mtu(self):
+        text = self.check("mtu")
+        need_sweep(self.s, text)
+        need_stream(self.host, text, 2)
+        self.s.need(text, r"^above: .*(Invalid|greater than device maximum)")
+
+    def judge_vlan(self):
+        text = self.check("vlan")
+        need_sweep(self.s, text)
+        need_stream(self.host, text, 1)
+
+    def judge_link(self):
+        text = self.check("link")
+        if self.card.carrier and len(re.findall(r"carrier=0 ", text)) != 2:
+            raise Failure(f"the driver did not see twice that the cable was out:\n{tail(text)}")
+        losses = re.findall(r"(\d+)% packet loss", text)
+        if losses != ["100", "0"] * 2:
+            raise Failure(f"with the cable out, in, out and in, {losses} % of the packets were lost:\n{tail(text)}")
+
+    def judge_selftest(self):
+        for test in self.card.tests:
+            text = self.s.section(self.vm, f"selftest:{test}")
+            self.s.need(text, r"^The test result is PASS$", r"^selftest=0$", r" 0% packet loss")
+
+    def judge_counters(self):
+        text = self.check("counters")
+        need_sweep(self.s, text)
+        before, after = ({name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
+                         for line in re.findall(r"^tap_tx=.*$", text, re.MULTILINE))
+        tap = {name: after[name] - before[name] for name in after}
+        own = {name: int(value) for name, value in re.findall(r"^([rt]x_\w+|collisions)=(\d+)$", text, re.MULTILINE)}
+        nic = {name: total(self.snapshots[1], name) - total(self.snapshots[0], name)
+               for name in ("tx-frames", "rx-frames", "rx-filtered", "tx-bad")}
+        facts = f"\nthe TAP: {tap}\nthe driver: {own}\nvireo: {nic}\n{tail(text, 100)}"
+        if not own["tx_packets"] == tap["tap_rx"] == nic["tx-frames"]:
+            raise Failure(f"not all have counted the same frames from the guest:{facts}")
+        if not own["rx_packets"] == tap["tap_tx"] == nic["rx-frames"]:
+            raise Failure(f"not all have counted the same frames to the guest:{facts}")
+        if any(own[name] for name in own if not re.search("packets|bytes", name)):
+            raise Failure(f"the driver counted errors:{facts}")
+        # Some drivers count the frame check sequence, and what short frames are padded with.
+        for way, theirs in (("tx", "rx"), ("rx", "tx")):
+            n, length = own[f"{way}_packets"], own[f"{way}_bytes"]
+            if not 0 <= length - tap[f"tap_{theirs}_bytes"] <= n * 4 + 64 * 60:
+                raise Failure(f"not all have counted the same bytes:{facts}")
+        for line in self.card.counts:
+            line = line.format(tx=own["tx_packets"], rx=own["rx_packets"], tx_bytes=own["tx_bytes"],
+                               rx_bytes=own["rx_bytes"])
+            self.s.need(text, rf"^ *{re.escape(line)}$")
+
+    def judge_reloads(self):
+        text = self.check("reloads")
+        self.s.need(text, r"^loaded 20 times$")
+        wanted = 20 if FULL else 4
+        found = len(re.findall(r" 0% packet loss", text))
+        if found != wanted:
+            raise Failure(f"of {wanted} times the driver came to work {found}:\n{tail(text)}")
+
+    def judge_restart(self):
+        place = self.vm.output.rfind("vireo-check: end restart:")
+        if place < 0:
+            self.s.need_end()
+            raise self.vm.failure("the guest did not come back")
+        self.s.need(self.vm.output[place:], f"^driver: {self.card.driver}$")
+        need_sweep(self.s, self.s.section(self.vm, "sweep:1-1472/31"))
+
+
+class CardsScenario:
+    """Several cards at once: of different models, and two of one."""
+
+    def __init__(self, cards, s):
+        self.cards, self.s = cards, s
+        for n in range(1, len(cards)):
+            s.ns.tap(f"t{n}", f"10.0.{n}.1/24")
+        self.host = Host(s, *(f"t{n}:{GUEST_MAC.format(n)}" for n in range(len(cards))))
+        s.stack.callback(self.host.close)
+
+    def run(self):
+        s, mib = self.s, FULL_MIB if FULL else 8
+        module = self.cards[-1].module or self.cards[-1].driver
+        words = [word for n, card in enumerate(self.cards) for word in (
+            "-netdev", f"tap,id=n{n},ifname=t{n},script=no,downscript=no",
+            "-device", f"{card.device},netdev=n{n},mac={GUEST_MAC.format(n)}")]
+        addresses = " ".join(f"vireo.ip=10.0.{n}.2/24@eth{n}" for n in range(len(self.cards)))
+        check = f"together:{mib},{module}"
+        vm = s.start("bookworm", ["boot", check, "complaints"], *words, nic=None, smp=2, initrd="bookworm-nics",
+                     append="ipv6.disable=1", module_parameters=addresses)
+        s.judge_boot(vm, 2)
+        s.follow(vm, self.host.ask)
+        with s.judge("drivers"):
+            text = s.section(vm, check)
+            for n, card in enumerate(self.cards):
+                s.need(text, rf"^eth{n}: carrier=1 from .*\ndriver: {card.driver}\naddress: {GUEST_MAC.format(n)}$")
+        with s.judge("checksums"):
+            parts = re.split(r"^card \d\n", s.section(vm, check), flags=re.MULTILINE)[1:]
+            if len(parts) != len(self.cards):
+                raise Failure(f"the guest spoke of {len(parts)} cards")
+            for part in parts[:-1]:
+                need_stream(self.host, part, mib)
+            need_stream(self.host, parts[-1], 1)
+        with s.judge("ping"):
+            for part in parts:
+                need_sweep(s, part)
+        s.judge_complaints(vm)
+        s.end(vm)
+
+
+def add_scenarios():
+    def register(name, group, results, scenario, *args):
+        SCENARIOS[name] = (group, ("boot", *results, "dmesg", "power-off"), lambda s: scenario(*args, s).run())
+
+    for name, card in CARDS.items():
+        register(f"nic-{name}", card.group, CardScenario.results(card), CardScenario, card)
+    for group, names in SEVERAL.items():
+        register(f"nics-{'-'.join(names)}", group, ("drivers", "checksums", "ping"), CardsScenario,
+                 [CARDS[name] for name in names])
