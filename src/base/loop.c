@@ -432,12 +432,14 @@ static void loop_round(struct loop *loop)
 			loop_note_work(loop);
 			return;
 		}
-		loop->spun |= spin; /* what a poller asks for says nothing about the window */
+		loop->spun = true;
 		counter_add(&loop->poll_ns, loop->now - before);
-		if (!spin && loop->now - loop->last_work > YIELD_NS)
+		if (!spin && loop->now - loop->last_work > YIELD_NS) {
+			loop->yielded = true;
 			sched_yield();
-		else
+		} else {
 			_mm_pause();
+		}
 		return;
 	}
 	if (loop_sleep(loop))

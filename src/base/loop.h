@@ -88,8 +88,15 @@ void loop_quit(struct loop *loop);
 void loop_join(struct loop *loop);
 
 const char *loop_name(const struct loop *loop);
-struct loop_stats loop_stats(const struct loop *loop);	/* any thread */
-bool loop_is_current(const struct loop *loop);		/* are we on its thread? any thread */
+struct loop_stats loop_stats(const struct loop *loop); /* any thread */
+bool loop_is_current(const struct loop *loop);	       /* are we on its thread? any thread */
+/* How it goes while a poller keeps the loop awake: times that work came, ever, and how many of these came only when
+ * the loop had given its processor to others after a long spin. Many are a sign that whoever makes the work
+ * needs the processor that the loop spins on. Loop's thread. */
+struct loop_awake {
+	uint64_t work, late;
+};
+struct loop_awake loop_awake(const struct loop *loop);
 void loop_set_poll_max(struct loop *loop, uint64_t ns); /* any thread */
 uint64_t loop_poll_max(const struct loop *loop);	/* any thread */
 

@@ -58,6 +58,8 @@ struct loop {
 	uint64_t last_look; /* when the descriptors were looked at last */
 	uint64_t slept_at;  /* when it went to sleep since then; 0 = it didn't */
 	bool spun;	    /* has it spun since then? */
+	bool yielded;	    /* in that time, its processor to others */
+	struct loop_awake awake;
 
 	/* loop_poll.c's. */
 	uint64_t window;	 /* how long to spin after the last work */

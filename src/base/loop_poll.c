@@ -21,9 +21,13 @@
 
 /* The score's ends. Growing from one step to a millisecond takes eight misses, which must not count
  * as failure. */
-#define SCORE_MAX 12
-/* After that many misses in a row on the second and later attempts, it is given up again. */
-#define SCORE_RETRY 4
+#define SCORE_MAX 24
+/* A miss weighs more than a hit: it has cost the whole window, where a hit saves a wake-up. Where they take
+ * turns (a request to somebody who needs this processor, and an answer that comes at once), spinning is slower
+ * than none: measured, 43 us for a round trip, and 30 us without. */
+#define MISS_COST 2
+/* After that much on the second and later attempts, it is given up again. */
+#define SCORE_RETRY 8
 /* Pauses in the spinning, in times that work came. */
 #define PAUSE_MIN 64u
 #define PAUSE_MAX 4096u
@@ -107,7 +111,8 @@ static void spin_hit(struct loop *loop)
 /* Work came as soon as a spin was over. */
 static void spin_miss(struct loop *loop)
 {
-	if (--loop->spin_score > -SCORE_MAX)
+	loop->spin_score -= MISS_COST;
+	if (loop->spin_score > -SCORE_MAX)
 		return;
 	loop->spin_score = SCORE_RETRY - SCORE_MAX;
 	loop->spin_pause = loop->next_pause > PAUSE_MIN ? loop->next_pause : PAUSE_MIN;
@@ -139,11 +144,14 @@ void loop_note_work(struct loop *loop)
 		if (loop->spun && loop->now - loop->slept_at <= max)
 			spin_miss(loop);
 		window_adapt(loop, max);
+	} else if (loop->yielded) {
+		loop->awake.late++;
 	} else if (loop->spun) {
 		spin_hit(loop);
 	}
+	loop->awake.work++;
 	loop->slept_at = 0;
-	loop->spun = false;
+	loop->spun = loop->yielded = false;
 	loop->last_work = loop->now;
 }
 
@@ -154,4 +162,9 @@ uint64_t loop_window(const struct loop *loop)
 	if (loop->spin_pause)
 		return 0;
 	return loop->window < max ? loop->window : max;
+}
+
+struct loop_awake loop_awake(const struct loop *loop)
+{
+	return loop->awake;
 }

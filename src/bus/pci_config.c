@@ -218,6 +218,8 @@ int pci_bar_add_region(struct pci_device *pci, unsigned int index, uint64_t offs
 		return -EINVAL;
 	if (bar->n_regions == sizeof(bar->regions) / sizeof(bar->regions[0]))
 		return -ENOSPC;
+	if (region->lock == &pci->dev.lock)
+		region->waiters = &pci->dev.waiters;
 	bar->regions[bar->n_regions] = region;
 	bar->offsets[bar->n_regions++] = offset;
 	return 0;
@@ -232,7 +234,6 @@ int pci_bar_add(struct pci_device *pci, unsigned int index, enum pci_bar_kind ki
 		return r;
 	bus_region_init(&pci->bar[index].region, name, kind == PCI_BAR_IO ? BUS_PIO : BUS_MMIO,
 			size, ops, opaque, &pci->dev.lock);
-	pci->bar[index].region.waiters = &pci->dev.waiters;
 	return pci_bar_add_region(pci, index, 0, &pci->bar[index].region);
 }
 

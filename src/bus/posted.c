@@ -35,7 +35,8 @@
 #define ENGAGE_WINDOW_NS UINT64_C(1000000)
 #define HOLD_NS		 UINT64_C(5000000)
 #define STAY_NS		 UINT64_C(20000000)
-#define PAID_EXITS	 4u   /* in ENGAGE_WINDOW_NS, on average */
+#define PAID_EXITS	 4u /* in ENGAGE_WINDOW_NS, on average */
+#define LATE_WORK	 4u /* of so much work, one may have waited for the processor that is spun on */
 #define QUIET_POLLS	 100u /* in vain, in a row, besides HOLD_NS */
 #define PAUSE_MIN_NS	 UINT64_C(50000000)
 #define PAUSE_MAX_NS	 UINT64_C(1600000000)
@@ -298,6 +299,7 @@ static void engage(struct posted *p)
 	counter_add(&p->counters.engagements, 1);
 	p->judged_at = now;
 	p->judged_posted = p->posted_seen = counter_get(&p->counters.posted);
+	p->judged_awake = loop_awake(p->loop);
 	p->quiet = 0;
 	p->poller.awake_until_ns = now + STAY_NS;
 }
@@ -306,8 +308,12 @@ static void engage(struct posted *p)
 static bool judge(struct posted *p, uint64_t now)
 {
 	uint64_t posted = counter_get(&p->counters.posted), ns = now - p->judged_at;
-	bool good = (posted - p->judged_posted) * ENGAGE_WINDOW_NS >= ns * PAID_EXITS;
+	struct loop_awake awake = loop_awake(p->loop);
+	bool good = (posted - p->judged_posted) * ENGAGE_WINDOW_NS >= ns * PAID_EXITS &&
+		    (awake.late - p->judged_awake.late) * LATE_WORK <=
+			    awake.work - p->judged_awake.work;
 
+	p->judged_awake = awake;
 	counter_add(&p->counters.engaged_us, ns / 1000);
 	p->judged_at = now;
 	p->judged_posted = posted;

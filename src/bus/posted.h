@@ -101,6 +101,7 @@ struct posted {
 
 	/* The I/O thread's. */
 	struct loop_poller poller;
+	struct loop_awake judged_awake;
 	uint64_t judged_at, judged_posted, posted_seen, pause_ns;
 	unsigned int quiet; /* looks in vain, in a row */
 };
