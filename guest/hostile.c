@@ -4,6 +4,7 @@
 #include "hostile.h"
 
 #include <linux/pci_regs.h>
+#include <linux/virtio_config.h>
 
 #include "boot.h"
 #include "clock.h"
@@ -16,6 +17,7 @@ static const struct test_param params[] = {
 	TARGET_PARAMS,
 	{"what", "all", "cases whose names start like this, or all"},
 	{"transport", "auto", "auto, modern or legacy"},
+	{"packed", "0", "1: the cases of packed rings, on packed rings"},
 	{"strict", "1", "a device that doesn't latch where it should has failed"},
 	{"wait", "200", "for the device to latch, milliseconds"},
 	{"seed", "1", "of the random cases"},
@@ -23,8 +25,9 @@ static const struct test_param params[] = {
 	{NULL, NULL, NULL},
 };
 
-static const struct hostile_case *const tables[] = {hostile_ring_cases, hostile_setup_cases,
-						    hostile_pci_cases};
+static const struct hostile_case *const split_tables[] = {hostile_ring_cases, hostile_setup_cases,
+							  hostile_pci_cases, NULL};
+static const struct hostile_case *const packed_tables[] = {hostile_packed_cases, NULL};
 
 const struct hostile_case *hostile_now;
 
@@ -170,7 +173,8 @@ static bool run_case(struct hostile *h, const struct hostile_case *c, bool stric
 static bool run(const struct test *test, const struct test_arg *args)
 {
 	const char *what = test_string(test, args, "what");
-	bool strict = test_number(test, args, "strict");
+	bool strict = test_number(test, args, "strict"), packed = test_number(test, args, "packed");
+	const struct hostile_case *const *tables = packed ? packed_tables : split_tables;
 	uint32_t wait_ms = test_number(test, args, "wait"), n = 0, failed = 0;
 	enum virtio_transport transport;
 	struct hostile h = {.test = test};
@@ -180,10 +184,12 @@ static bool run(const struct test *test, const struct test_arg *args)
 	if (!target_choose(&h.t, test, args))
 		return false;
 	h.t.transport = transport;
+	if (packed)
+		h.t.features |= 1ull << VIRTIO_F_RING_PACKED;
 	if (!target_start(&h.t, 0, VIRTIO_POLLED) || !target_works(&h.t))
 		return test_fail(test, "device-does-not-work");
 	h.scratch = memory_reserve_top(HOSTILE_SCRATCH);
-	for (uint32_t i = 0; i < ARRAY_SIZE(tables); i++) {
+	for (uint32_t i = 0; tables[i]; i++) {
 		for (const struct hostile_case *c = tables[i]; c->name; c++) {
 			if (strcmp(what, "all") && !starts_with(c->name, what))
 				continue;

@@ -3,8 +3,8 @@
  * After each the monitor must be there, and the device work again once it is reset.
  *
  * Cases are tables in hostile_ring.c (what is in the ring), hostile_setup.c (features, status,
- * where the queues are) and hostile_pci.c (BARs, configuration space, random writes); hostile.c
- * runs them.
+ * where the queues are) and hostile_pci.c (BARs, configuration space, random writes), and, for
+ * packed rings, hostile_packed.c; hostile.c runs them.
  */
 #ifndef GUEST_HOSTILE_H
 #define GUEST_HOSTILE_H
@@ -44,7 +44,8 @@ struct hostile_case {
 	uint64_t detail; /* for functions that serve several cases */
 };
 
-extern const struct hostile_case hostile_ring_cases[], hostile_setup_cases[], hostile_pci_cases[];
+extern const struct hostile_case hostile_ring_cases[], hostile_setup_cases[], hostile_pci_cases[],
+	hostile_packed_cases[];
 
 /* The case that runs: for its detail. */
 extern const struct hostile_case *hostile_now;

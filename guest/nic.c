@@ -23,6 +23,7 @@ static bool read_config(const struct test *test, const struct test_arg *args, st
 	c->offload_rx = test_number(test, args, "offload");
 	c->event_index = test_number(test, args, "event-index");
 	c->indirect = test_number(test, args, "indirect");
+	c->packed = test_number(test, args, "packed");
 	c->promiscuous = test_number(test, args, "promisc");
 	return virtio_transport_by_name(test_string(test, args, "transport"), &c->transport) &&
 	       virtio_interrupts_by_name(test_string(test, args, "irq"), &c->interrupts);

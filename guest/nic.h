@@ -34,6 +34,7 @@ struct nic_config {
 	bool offload_rx;
 	bool event_index;
 	bool indirect;
+	bool packed;
 	bool promiscuous; /* take frames to any address; virtio-net always does */
 	enum virtio_transport transport;
 	enum virtio_interrupts interrupts;
@@ -118,6 +119,7 @@ bool nic_fail(const struct test *test, struct nic *nic, const char *reason);
 		{"queue", "256", "ring entries at most"},                                       \
 		{"event-index", "1", "use the event index if offered"},                         \
 		{"indirect", "1", "use indirect descriptors if offered"},                       \
+		{"packed", "0", "use packed rings, or fail"},                                   \
 		{"segments", "1", "descriptors for each frame sent"},                           \
 		{"mrg", "1", "mergeable receive buffers"},                                      \
 		{"buffer", "2048", "bytes of a receive buffer"},                                \

@@ -1,5 +1,5 @@
 /*
- * See ring.h. x86 keeps loads in order, and stores in order, so that compiler barriers do, except
+ * See ring.h; the packed ring is in ring_packed.c. x86 keeps loads in order, and stores in order, so that compiler barriers do, except
  * between publishing and reading what the device asked for (ring_publish(), ring_arm()).
  */
 #include "ring.h"
@@ -7,28 +7,40 @@
 #include "gate.h"
 #include "lib.h"
 #include "memory.h"
+#include "ring_packed.h"
 
 #define END_OF_LIST 0xffff
 
 /* With the event index an interrupt can't be forbidden, only be put off by this many. */
 #define FAR_AWAY 0x8000
 
-void ring_init(struct ring *ring, uint16_t index, uint16_t size, bool event_index, bool indirect)
+static void split_init(struct ring *ring)
 {
+	uint16_t size = ring->size;
 	uint8_t *base = memory_alloc(vring_size(size, 4096), 4096);
 
+	ring->desc = (void *)base;
+	ring->avail = (void *)(base + size * sizeof(struct vring_desc));
+	ring->used = (void *)((memory_address(&ring->avail->ring[size + 1]) + 4095) & -4096ull);
+	ring->used_event = &ring->avail->ring[size];
+	ring->avail_event = (volatile uint16_t *)&ring->used->ring[size];
+}
+
+void ring_init(struct ring *ring, uint16_t index, uint16_t size, bool event_index, bool indirect,
+	       bool packed)
+{
 	*ring = (struct ring){
 		.index = index,
 		.size = size,
 		.event_index = event_index,
 		.indirect = indirect,
+		.packed = packed,
 		.n_free = size,
-		.desc = (void *)base,
-		.avail = (void *)(base + size * sizeof(struct vring_desc)),
 	};
-	ring->used = (void *)((memory_address(&ring->avail->ring[size + 1]) + 4095) & -4096ull);
-	ring->used_event = &ring->avail->ring[size];
-	ring->avail_event = (volatile uint16_t *)&ring->used->ring[size];
+	if (packed)
+		ring_packed_init(ring);
+	else
+		split_init(ring);
 	ring->cookies = memory_alloc(size * sizeof(*ring->cookies), 64);
 	ring->next = memory_alloc(size * sizeof(*ring->next), 64);
 	if (indirect)
@@ -79,6 +91,8 @@ bool ring_add(struct ring *ring, const struct ring_segment *segments, uint32_t n
 	uint32_t n = n_out + n_in, needed = n;
 	uint16_t head = ring->free_head, last = head;
 
+	if (ring->packed)
+		return ring_packed_add(ring, segments, n_out, n_in, cookie);
 	if (ring->indirect && n > 1 && n <= RING_MAX_INDIRECT)
 		needed = 1;
 	if (ring->n_free < needed)
@@ -118,6 +132,8 @@ bool ring_publish(struct ring *ring)
 	uint16_t old = ring->published_index, new = ring->avail_index;
 	bool wanted;
 
+	if (ring->packed)
+		return ring_packed_publish(ring);
 	if (old == new)
 		return false;
 	barrier();
@@ -136,6 +152,8 @@ bool ring_publish(struct ring *ring)
 
 uint16_t ring_pending(const struct ring *ring)
 {
+	if (ring->packed)
+		return ring_packed_pending(ring);
 	return ring->used->idx - ring->used_index;
 }
 
@@ -163,6 +181,8 @@ void *ring_take(struct ring *ring, uint32_t *length)
 	uint32_t head;
 	void *cookie;
 
+	if (ring->packed)
+		return ring_packed_take(ring, length);
 	if (!ring_pending(ring))
 		return NULL;
 	barrier();
@@ -184,6 +204,8 @@ void *ring_take(struct ring *ring, uint32_t *length)
 
 bool ring_arm(struct ring *ring, uint16_t n)
 {
+	if (ring->packed)
+		return ring_packed_arm(ring, n);
 	ring->armed = true;
 	if (ring->event_index)
 		*ring->used_event = ring->used_index + n - 1;
@@ -199,6 +221,10 @@ bool ring_arm(struct ring *ring, uint16_t n)
 
 void ring_disarm(struct ring *ring)
 {
+	if (ring->packed) {
+		ring_packed_disarm(ring);
+		return;
+	}
 	ring->armed = false;
 	ring->suppressed_at = ring->used_index;
 	if (ring->event_index)

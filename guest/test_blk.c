@@ -23,6 +23,7 @@
 		{"irq", "0", "0: poll; 1: sleep until the interrupt, MSI-X; intx: by the pin"}, \
 		{"queue", "256", "ring entries at most"}, {"queues", "1", "queues at most"},    \
 		{"event-index", "1", "use the event index if offered"},                         \
+		{"packed", "0", "use packed rings, or fail"},                                   \
 	{                                                                                       \
 		"indirect", "1", "use indirect descriptors if offered"                          \
 	}
@@ -35,6 +36,7 @@ static bool open_disk(const struct test *test, const struct test_arg *args, stru
 		.queues = test_number(test, args, "queues"),
 		.event_index = test_number(test, args, "event-index"),
 		.indirect = test_number(test, args, "indirect"),
+		.packed = test_number(test, args, "packed"),
 	};
 
 	if (!virtio_transport_by_name(test_string(test, args, "transport"), &c.transport) ||

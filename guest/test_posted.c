@@ -200,7 +200,8 @@ static void measure(struct card *c, uint32_t count)
 
 static bool run(const struct test *test, const struct test_arg *args)
 {
-	uint32_t count = MAX(test_number(test, args, "count"), 1u);
+	uint64_t wanted = test_number(test, args, "count");
+	uint32_t count = wanted && wanted < UINT32_MAX ? (uint32_t)wanted : 1;
 	struct pci_device *pci = pci_find(VENDOR, DEVICE, 0);
 	struct card c = {.random = test_number(test, args, "seed")};
 	const char *wrong;

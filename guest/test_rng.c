@@ -2,6 +2,7 @@
  * rng: reads from a virtio entropy device (virtio 1.3 section 5.4) and checks that it isn't
  * constant.
  */
+#include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 
 #include "clock.h"
@@ -20,6 +21,7 @@ static const struct test_param params[] = {
 	{"size", "256", "bytes of a request"},
 	{"index", "0", "which of several"},
 	{"transport", "auto", "auto, modern or legacy"},
+	{"packed", "0", "use a packed ring, or fail"},
 	{"irq", "0", "0: poll; 1: sleep until the interrupt, MSI-X; intx: by the pin"},
 	{NULL, NULL, NULL},
 };
@@ -65,6 +67,7 @@ static bool looks_random(const uint8_t *bytes, uint32_t n, uint32_t *ones)
 
 static bool run(const struct test *test, const struct test_arg *args)
 {
+	uint64_t features = 1ull << VIRTIO_RING_F_EVENT_IDX;
 	uint32_t bytes = test_number(test, args, "bytes"), size = test_number(test, args, "size");
 	enum virtio_interrupts interrupts;
 	enum virtio_transport transport;
@@ -81,8 +84,9 @@ static bool run(const struct test *test, const struct test_arg *args)
 		return test_fail(test, "bad-parameter");
 	if (!virtio_open(&dev, VIRTIO_ID_RNG, test_number(test, args, "index"), transport))
 		return test_fail(test, "no-device");
-	if (!virtio_negotiate(&dev, 1ull << VIRTIO_RING_F_EVENT_IDX) ||
-	    !virtio_enable_interrupts(&dev, interrupts))
+	if (test_number(test, args, "packed"))
+		features |= 1ull << VIRTIO_F_RING_PACKED;
+	if (!virtio_negotiate(&dev, features) || !virtio_enable_interrupts(&dev, interrupts))
 		return test_fail(test, "refused");
 	vector = virtio_vector(&dev, 0);
 	if (!virtio_queue_setup(&dev, 0, 64, interrupts == VIRTIO_MSIX ? 0 : -1, &ring))

@@ -167,6 +167,8 @@ bool virtio_negotiate(struct virtio_device *dev, uint64_t wanted)
 	if (!dev->legacy)
 		wanted |= 1ull << VIRTIO_F_VERSION_1;
 	dev->features = virtio_offered(dev) & wanted;
+	if ((dev->features ^ wanted) >> VIRTIO_F_RING_PACKED & 1)
+		return false;
 	virtio_accept(dev, dev->features);
 	if (dev->legacy)
 		return true;
@@ -247,7 +249,8 @@ bool virtio_queue_setup(struct virtio_device *dev, uint16_t index, uint16_t size
 		return false;
 	ring_init(ring, index, dev->legacy ? max : MIN(size, max),
 		  virtio_has(dev, VIRTIO_RING_F_EVENT_IDX),
-		  virtio_has(dev, VIRTIO_RING_F_INDIRECT_DESC));
+		  virtio_has(dev, VIRTIO_RING_F_INDIRECT_DESC),
+		  virtio_has(dev, VIRTIO_F_RING_PACKED));
 	queue_vector(dev, index, msix < 0 ? VIRTIO_NO_VECTOR : msix);
 	if (dev->legacy) {
 		ring->port = dev->port + VIRTIO_PCI_QUEUE_NOTIFY;
@@ -255,8 +258,13 @@ bool virtio_queue_setup(struct virtio_device *dev, uint16_t index, uint16_t size
 			   memory_address(ring->desc) >> LEGACY_PAGE_SHIFT);
 		return true;
 	}
-	virtio_queue_place(dev, index, ring->size, memory_address(ring->desc),
-			   memory_address(ring->avail), memory_address(ring->used));
+	if (ring->packed)
+		virtio_queue_place(dev, index, ring->size, memory_address(ring->entries),
+				   memory_address(ring->driver_event),
+				   memory_address(ring->device_event));
+	else
+		virtio_queue_place(dev, index, ring->size, memory_address(ring->desc),
+				   memory_address(ring->avail), memory_address(ring->used));
 	ring->doorbell = virtio_doorbell(dev, index);
 	return true;
 }

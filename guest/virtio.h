@@ -76,7 +76,8 @@ void virtio_accept(const struct virtio_device *dev, uint64_t features);
 
 /*
  * From reset to FEATURES_OK (section 3.1.1, steps 1-6), with those of the wanted features that are
- * offered: they are in dev->features then. False if the device refuses.
+ * offered: they are in dev->features then. False if the device refuses, or if packed rings are
+ * wanted and not offered: who asks for them tests them.
  */
 bool virtio_negotiate(struct virtio_device *dev, uint64_t wanted);
 

@@ -47,6 +47,8 @@ bool blk_open(struct blk *blk, const struct blk_config *config)
 		wanted |= 1ull << VIRTIO_RING_F_EVENT_IDX;
 	if (config->indirect)
 		wanted |= 1ull << VIRTIO_RING_F_INDIRECT_DESC;
+	if (config->packed)
+		wanted |= 1ull << VIRTIO_F_RING_PACKED;
 	if (config->queues > 1)
 		wanted |= 1ull << VIRTIO_BLK_F_MQ;
 	*blk = (struct blk){.error = NULL};

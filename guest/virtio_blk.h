@@ -19,7 +19,7 @@ struct blk_config {
 	uint32_t index;	     /* which of several */
 	uint32_t queue_size; /* at most */
 	uint32_t queues;     /* at most */
-	bool event_index, indirect;
+	bool event_index, indirect, packed;
 	enum virtio_transport transport;
 	enum virtio_interrupts interrupts;
 };

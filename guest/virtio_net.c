@@ -58,6 +58,8 @@ static uint64_t wanted_features(const struct nic_config *c)
 		f |= 1ull << VIRTIO_RING_F_EVENT_IDX;
 	if (c->indirect)
 		f |= 1ull << VIRTIO_RING_F_INDIRECT_DESC;
+	if (c->packed)
+		f |= 1ull << VIRTIO_F_RING_PACKED;
 	if (c->mergeable)
 		f |= 1ull << VIRTIO_NET_F_MRG_RXBUF;
 	if (c->offload_tx)

@@ -64,6 +64,11 @@ const struct opt_desc virtio_pci_opts[] = {
 	 .offset = offsetof(struct virtio_pci, opt_indirect),
 	 .def = "on",
 	 .help = "offer indirect descriptors"},
+	{.name = "packed",
+	 .type = OPT_BOOL,
+	 .offset = offsetof(struct virtio_pci, opt_packed),
+	 .def = "off",
+	 .help = "offer packed rings (virtio 1.1 and later; the modern interface only)"},
 	{.name = "ioeventfd",
 	 .type = OPT_BOOL,
 	 .offset = offsetof(struct virtio_pci, opt_ioeventfd),
@@ -256,6 +261,11 @@ static int choose_interfaces(struct virtio_pci *vp, struct err *err)
 
 	vp->has_legacy = trans && vp->opt_disable_legacy != OPT_ON;
 	vp->has_modern = !vp->opt_disable_modern;
+	if (vp->opt_packed && !vp->has_modern)
+		return err_set(
+			err, -EINVAL,
+			"%s: packed=on needs the modern interface (leave out disable-modern=on)",
+			vp->pci.dev.id);
 	if (vp->has_legacy || vp->has_modern)
 		return 0;
 	return err_set(err, -EINVAL, "%s: %s (leave out disable-modern=on)", vp->pci.dev.id,
@@ -316,6 +326,8 @@ static uint64_t ring_features(const struct virtio_pci *vp)
 		f |= virtio_bit(VIRTIO_F_ANY_LAYOUT) | virtio_bit(VIRTIO_F_NOTIFY_ON_EMPTY);
 	if (vp->has_modern)
 		f |= virtio_bit(VIRTIO_F_VERSION_1);
+	if (vp->opt_packed)
+		f |= virtio_bit(VIRTIO_F_RING_PACKED);
 	return f;
 }
 

@@ -48,7 +48,7 @@ struct virtio_pci {
 	int opt_disable_legacy; /* enum opt_tri; auto = off */
 	bool opt_disable_modern;
 	char *opt_vectors; /* NULL: what the model wants */
-	bool opt_event_idx, opt_indirect, opt_ioeventfd;
+	bool opt_event_idx, opt_indirect, opt_packed, opt_ioeventfd;
 };
 extern const struct opt_desc virtio_pci_opts[];
 

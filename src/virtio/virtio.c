@@ -113,9 +113,10 @@ static void queue_up(void *arg)
 
 	if (queue->running)
 		return;
-	/* RAM doesn't move, so what queue_enable accepted is still good. */
+	/* RAM doesn't move, so what queue_enable accepted is still good; unless the driver enabled
+	 * the queue first and chose the other ring format afterwards. */
 	if (virtq_start(&queue->ring, &queue->config, queue->position)) {
-		virtio_latch(queue->dev, "a queue's rings are not in RAM any more");
+		virtio_latch(queue->dev, "a queue's rings are none of the negotiated format");
 		return;
 	}
 	if (loop_fd_add(queue->loop, &queue->kick, EPOLLIN)) {
@@ -179,6 +180,7 @@ static void queue_go(struct virtio_queue *queue)
 
 	if (!dev->dma || virtio_is_latched(dev))
 		return;
+	queue->config.packed = virtio_has(dev, VIRTIO_F_RING_PACKED);
 	queue->config.event_idx = virtio_has(dev, VIRTIO_RING_F_EVENT_IDX);
 	queue->config.indirect = virtio_has(dev, VIRTIO_RING_F_INDIRECT_DESC);
 	queue->config.notify_on_empty = virtio_has(dev, VIRTIO_F_NOTIFY_ON_EMPTY);
@@ -215,6 +217,7 @@ void virtio_queue_enable(struct virtio_queue *queue)
 
 	if (queue->enabled)
 		return;
+	queue->config.packed = virtio_has(dev, VIRTIO_F_RING_PACKED);
 	wrong = queue->config.size > queue->size_max
 			? "the queue's size is more than was offered"
 			: virtq_config_error(queue->ring.mem, &queue->config);
@@ -225,7 +228,7 @@ void virtio_queue_enable(struct virtio_queue *queue)
 		return;
 	}
 	queue->enabled = true;
-	queue->position = 0;
+	queue->position = VIRTQ_POSITION_NEW;
 	if (dev->started)
 		queue_go(queue);
 }

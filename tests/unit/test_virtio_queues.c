@@ -1,7 +1,8 @@
 /*
  * virtio over PCI: queues at work. Doorbells, interrupts, early legacy drivers, bus mastering,
- * latching, reset, on a real I/O thread; and virtio-rng. /
+ * latching, reset, on a real I/O thread; packed rings; and virtio-rng. /
  */
+#include "pdriver.h"
 #include "vpci_fixture.h"
 
 /* ---- traffic ---- */
@@ -207,6 +208,140 @@ static void test_reset(void **state)
 	finish(f);
 }
 
+/* ---- packed rings ---- */
+
+#define PACKED	    virtio_bit(VIRTIO_F_RING_PACKED)
+#define PACKED_SIZE (TOY_SIZE - 3)
+
+static void packed_queues(struct fix *f, struct pdriver *p)
+{
+	for (unsigned int i = 0; i < QUEUES; i++) {
+		pdriver_init(&p[i], &f->mem, RING0 + i * RING, PACKED_SIZE);
+		memset(mem_ptr(&f->mem, p[i].desc, pdriver_bytes(&p[i])), 0, pdriver_bytes(&p[i]));
+		wr(f, VIRTIO_PCI_COMMON_Q_SELECT, 2, i);
+		wr(f, VIRTIO_PCI_COMMON_Q_SIZE, 2, PACKED_SIZE);
+		wr(f, VIRTIO_PCI_COMMON_Q_DESCLO, 8, p[i].desc);
+		wr(f, VIRTIO_PCI_COMMON_Q_AVAILLO, 8, p[i].driver);
+		wr(f, VIRTIO_PCI_COMMON_Q_USEDLO, 8, p[i].device);
+		wr(f, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+	}
+}
+
+static void packed_features(struct fix *f, uint64_t features)
+{
+	f->legacy = false;
+	set_status(f, 0);
+	set_status(f, ACK | DRIVER);
+	set_features(f, features | PACKED | virtio_bit(VIRTIO_F_VERSION_1));
+	set_status(f, ACK | DRIVER | OK);
+}
+
+static void packed_up(struct fix *f, struct pdriver *p, uint64_t features)
+{
+	packed_features(f, features);
+	assert_int_equal(status(f), ACK | DRIVER | OK);
+	packed_queues(f, p);
+	set_status(f, ACK | DRIVER | OK | GO);
+	assert_int_equal(status(f), ACK | DRIVER | OK | GO);
+}
+
+static void packed_echo(struct fix *f, struct pdriver *p, unsigned int i, uint8_t tag)
+{
+	const struct vdriver_buf bufs[] = {{BUF, 16, false}, {BUF + 128, 32, true}};
+	struct pdriver_used u = {0};
+	uint8_t data[16], back[16];
+	uint16_t id;
+
+	memset(data, tag, sizeof(data));
+	mem_write(&f->mem, BUF, data, sizeof(data));
+	id = pdriver_add(&p[i], bufs, 2);
+	kick(f, i);
+	eventually(pdriver_pending(&p[i]));
+	assert_true(pdriver_take(&p[i], &u));
+	assert_int_equal(u.id, id);
+	assert_true(u.wrote);
+	assert_int_equal(u.len, 16);
+	mem_read(&f->mem, BUF + 128, back, sizeof(back));
+	assert_memory_equal(data, back, sizeof(data));
+}
+
+/* The queues go on where they were when the device may reach memory again; a reset starts anew. */
+static void test_packed(void **state)
+{
+	struct fix *f = start_toy("packed=on");
+	struct pdriver p[QUEUES];
+
+	assert_true(offered(f) & PACKED);
+	for (unsigned int features = 0; features < 2; features++) {
+		packed_up(f, p, features ? virtio_bit(VIRTIO_RING_F_EVENT_IDX) : 0);
+		for (unsigned int i = 0; i < 60; i++) {
+			packed_echo(f, p, i % QUEUES, (uint8_t)i);
+			if (i % 7)
+				continue;
+			fp_config_write(&f->fp, SLOT, 0, 4, 2, 3);
+			fp_config_write(&f->fp, SLOT, 0, 4, 2, 7);
+		}
+	}
+	legacy_up(f, 0);
+	traffic(f);
+	modern_up(f, 0);
+	traffic(f);
+	packed_up(f, p, 0);
+	pdriver_put(&p[1], UINT64_MAX - 3, 16, 0, 0);
+	kick(f, 1);
+	eventually(status(f) & NEEDS_RESET);
+	packed_up(f, p, 0);
+	packed_echo(f, p, 1, 9);
+	finish(f);
+}
+
+static void test_packed_refused(void **state)
+{
+	struct fix *f = start_toy(NULL);
+	struct pdriver p[QUEUES];
+
+	/* Not offered by default. */
+	assert_false(offered(f) & PACKED);
+	packed_features(f, 0);
+	assert_int_equal(status(f), ACK | DRIVER);
+	finish(f);
+
+	/* Without the modern interface there is none. */
+	f = setup(0);
+	assert_null(
+		fp_device(&f->fp, "test-toy-pci", "d0", "packed=on,disable-modern=on", &f->err));
+	assert_non_null(strstr(f->err.msg, "packed=on"));
+	f->dev = fp_device(&f->fp, "test-toy-pci", "d0", "disable-modern=on", &f->err);
+	assert_non_null(f->dev);
+	finish(f);
+
+	f = start_toy("packed=on");
+	/* An event structure that is not aligned. */
+	packed_features(f, 0);
+	packed_queues(f, p);
+	set_status(f, 0);
+	packed_features(f, 0);
+	wr(f, VIRTIO_PCI_COMMON_Q_SIZE, 2, PACKED_SIZE);
+	wr(f, VIRTIO_PCI_COMMON_Q_DESCLO, 8, RING0);
+	wr(f, VIRTIO_PCI_COMMON_Q_AVAILLO, 8, RING0 + RING - 2);
+	wr(f, VIRTIO_PCI_COMMON_Q_USEDLO, 8, RING0 + RING);
+	wr(f, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+	assert_int_equal(rd(f, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
+	assert_true(status(f) & NEEDS_RESET);
+	/* Packed rings enabled, then the other format negotiated: their size is none of its. */
+	set_status(f, 0);
+	set_status(f, ACK | DRIVER);
+	set_features(f, PACKED | virtio_bit(VIRTIO_F_VERSION_1));
+	packed_queues(f, p);
+	set_features(f, virtio_bit(VIRTIO_F_VERSION_1));
+	set_status(f, ACK | DRIVER | OK);
+	set_status(f, ACK | DRIVER | OK | GO);
+	eventually(status(f) & NEEDS_RESET);
+	packed_up(f, p, 0);
+	packed_echo(f, p, 2, 1);
+	finish(f);
+}
+
 /* ---- virtio-rng ---- */
 
 static void test_rng(void **state)
@@ -264,6 +399,7 @@ int main(void)
 		cmocka_unit_test(test_no_ioeventfd), cmocka_unit_test(test_legacy_intx),
 		cmocka_unit_test(test_legacy_early), cmocka_unit_test(test_bus_master),
 		cmocka_unit_test(test_latch),	     cmocka_unit_test(test_reset),
+		cmocka_unit_test(test_packed),	     cmocka_unit_test(test_packed_refused),
 		cmocka_unit_test(test_rng),
 	};
 

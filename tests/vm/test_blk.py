@@ -43,6 +43,12 @@ def test_write_and_read(guest, kvm, disk, transport, wait):
     check_image(disk)
 
 
+@pytest.mark.parametrize("words", ["irq=1", "irq=intx indirect=0 queue=37", "event-index=0 queue=100"])
+def test_packed_rings(guest, kvm, disk, words):
+    guest(f"blk-rw packed=1 {words}", *drive(disk, device=",packed=on"))
+    check_image(disk)
+
+
 @pytest.mark.parametrize("image", [",cache=none", ",cache=writethrough", ",discard=unmap"])
 def test_images(guest, kvm, disk, image):
     vm = guest("blk-rw irq=1", *drive(disk, image))
@@ -112,5 +118,5 @@ def test_image_that_shrinks(kvm, disk, start):
 
 @pytest.mark.parametrize("wait", ["irq=0", "irq=1", "irq=intx"])
 def test_rng(guest, kvm, wait):
-    vm = guest(f"rng bytes=8192 {wait}", "-device", "virtio-rng-pci")
+    vm = guest(f"rng bytes=4096 packed=1 {wait} rng bytes=8192 {wait}", "-device", "virtio-rng-pci,packed=on")
     assert vm.result("rng")["bytes"] == "8192"

@@ -30,6 +30,15 @@ def test_hostile(guest, ns, disk, peer, device, transport):
         other.finish()
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_hostile_packed(guest, ns, disk, peer, device):
+    if device == "net-rx":
+        peer("source", "--no-wait", "--count", 0, "--rate", 20000, "--seconds", 200)
+    vm = guest(f"hostile device={device} packed=1 rng packed=1 blk-rw packed=1", *nic(",packed=on"),
+               *drive(disk, device=",packed=on"), "-device", "virtio-rng-pci,packed=on", ns=ns, timeout=150)
+    assert int(vm.result("hostile")["cases"]) > 30
+
+
 def test_latched_is_counted(start, ns, disk):
     vm = start(*harness.guest_args("hostile device=blk what=ring-loop end=halt"), *devices(disk), ns=ns)
     vm.wait_for("vireo-guest: done passed=1 failed=0", 30)

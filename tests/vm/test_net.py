@@ -92,6 +92,35 @@ def test_ring_features(guest, peer, ns, device):
     source.finish()
 
 
+@pytest.mark.parametrize("device,words", [
+    ("", "irq=1"), (",vectors=0", "irq=intx queue=77"), (",event_idx=off", "irq=1"),
+    (",indirect_desc=off", "segments=3 queue=100")])
+def test_packed_rings(guest, peer, ns, device, words):
+    """Sizes that are no powers of two are right there."""
+    nics, words = nic(",packed=on" + device), f"peer=20000 packed=1 {words}"
+    sink = peer("sink", "--count", 5000)
+    guest(f"net-tx count=5000 {words}", *nics, ns=ns)
+    sink.finish()
+    source = peer("source", "--count", 5000)
+    guest(f"net-rx count=5000 {words}", *nics, ns=ns)
+    source.finish()
+    echo = peer("echo", "--count", 0)
+    guest(f"net-rtt count=500 {words}", *nics, ns=ns)
+    assert echo.finish()["frames"] == "500"
+
+
+def test_packed_rings_with_offloads(guest, peer, ns):
+    """Long frames: chains sent, several buffers for a frame received."""
+    sink = peer("sink", "--count", 500, "--tcp")
+    guest("net-tx count=500 size=60000 gso=1448 packed=1 indirect=0 segments=5 peer=20000", *nic(",packed=on"),
+          ns=ns)
+    found = sink.finish()
+    assert int(found["gso"]) + int(found["socket_drops"]) == 500
+    source = peer("source", "--count", 500, "--gso", 1448, "--size", 30000)
+    guest("net-rx count=500 size=30000 packed=1 peer=20000 offload=1", *nic(",packed=on"), ns=ns)
+    source.finish()
+
+
 def test_checksum_offload_sent(guest, peer, ns):
     sink = peer("sink", "--count", 2000, "--tcp")
     guest("net-tx count=2000 size=1000 csum=1 peer=20000", *nic(), ns=ns)
