@@ -626,9 +626,22 @@ static void e1000_unrealize(struct device *dev)
 	nic_unrealize(&e->nic);
 }
 
+static json_t *ring_info(const struct e1000_ring *r, bool enabled)
+{
+	return json_pack("{s:b, s:b, s:I, s:I, s:I}", "enabled", enabled, "in-ram", r->desc != NULL,
+			 "descriptors", (json_int_t)r->n, "head", (json_int_t)r->head, "tail",
+			 (json_int_t)r->tail);
+}
+
 static void e1000_info(struct device *dev, json_t *object)
 {
-	nic_info(&((struct e1000 *)dev)->nic, object);
+	struct e1000 *e = (struct e1000 *)dev;
+
+	pthread_mutex_lock(&dev->lock);
+	nic_info(&e->nic, object);
+	json_object_set_new(object, "tx-ring", ring_info(&e->tx_ring, e->tctl & TCTL_EN));
+	json_object_set_new(object, "rx-ring", ring_info(&e->rx_ring, e->rctl & RCTL_EN));
+	pthread_mutex_unlock(&dev->lock);
 }
 
 static void e1000_visit(struct device *dev, counter_visit *visit, void *opaque)

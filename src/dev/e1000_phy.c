@@ -76,6 +76,7 @@ void e1000_link_changed(struct nic *nic)
 
 	mii_set_link(&e->mii, nic->link);
 	link_update(e, false);
+	nic_rx_kick(nic);
 }
 
 static uint32_t speed_bits(unsigned int speed)

@@ -26,8 +26,6 @@
 /* Descriptors that are read before others get their turn. */
 #define TX_DESC_BURST 1024
 
-#define ETH_FCS 4
-
 static struct e1000_context tx_context(uint64_t lo, uint64_t hi)
 {
 	return (struct e1000_context){
@@ -90,26 +88,6 @@ static void tx_write_back(struct e1000 *e)
 }
 
 /* ---- a whole frame ---- */
-
-/* The driver's own FCS goes: frames have none on their way to the back end. */
-static void tx_cut_fcs(struct frame *f)
-{
-	size_t left = ETH_FCS;
-
-	if (f->bad || f->len <= left)
-		return;
-	f->len -= left;
-	while (left) {
-		struct iovec *last = &f->iov[f->n - 1];
-
-		if (last->iov_len > left) {
-			last->iov_len -= left;
-			return;
-		}
-		left -= last->iov_len;
-		f->n--;
-	}
-}
 
 /* The checksum over [start, end) at `at`; end 0 is the frame's. Out of the frame there is none
  * (§3.3.3.1, §3.5.8). One that goes to the end is left to whoever takes the frame, but for one that
@@ -178,10 +156,10 @@ static void tx_complete(struct e1000 *e)
 	tx->hdr = (struct net_hdr){0};
 	tx->segments = 1;
 	tx->header_len = 0;
-	/* With TSE every segment gets one; Linux's driver doesn't set IFCS where §3.3.7.1 has it
-	 * count. */
+	/* The driver's own FCS goes: frames have none on their way to the back end. With TSE every
+	 * segment gets one; Linux's driver doesn't set IFCS where §3.3.7.1 has it count. */
 	if (!(tx->cmd & TXD_CMD_IFCS) && !vlan && !tx->tse)
-		tx_cut_fcs(&tx->frame);
+		frame_cut(&tx->frame, FRAME_FCS, NULL);
 	if (tx->tse)
 		tx_offload_tso(e);
 	else if (tx->data)
@@ -199,7 +177,7 @@ static void tx_count(struct e1000 *e)
 	const struct e1000_tx *tx = &e->tx;
 	const struct frame *f = &tx->frame;
 	size_t headers = (size_t)(tx->segments - 1) * tx->header_len;
-	uint64_t bytes = f->len + headers + (size_t)tx->segments * ETH_FCS;
+	uint64_t bytes = f->len + headers + (size_t)tx->segments * FRAME_FCS;
 	uint8_t first = f->n > 1 && f->iov[1].iov_len ? *(const uint8_t *)f->iov[1].iov_base : 0;
 
 	e1000_count(e, E1000_GPTC, tx->segments);

@@ -9,6 +9,7 @@
 
 #include "base/csum.h"
 #include "base/iov.h"
+#include "dev/eth_filter.h"
 
 #define ETH_ADDRESSES 12 /* bytes in front of the type, or of an 802.1Q tag */
 #define VLAN_TAG      4
@@ -100,6 +101,36 @@ void frame_pad(struct frame *f, size_t len)
 
 	if (f->len < len && len - f->len <= sizeof(zeros))
 		frame_add_host(f, zeros, len - f->len);
+}
+
+bool frame_cut(struct frame *f, size_t n, void *end)
+{
+	struct iovec *last;
+
+	if (f->bad || f->len <= n)
+		return false;
+	if (end)
+		iov_read(f->iov + 1, (size_t)f->n - 1, f->len - n, end, n);
+	f->len -= n;
+	if (f->pulled > f->len)
+		f->pulled = f->len;
+	for (last = &f->iov[f->n - 1]; n >= last->iov_len; last--, f->n--)
+		n -= last->iov_len;
+	last->iov_len -= n;
+	return true;
+}
+
+bool frame_take_fcs(struct frame *f, uint8_t fcs[FRAME_FCS])
+{
+	uint32_t crc = ETH_CRC_START;
+	uint8_t right[FRAME_FCS];
+
+	if (!frame_cut(f, FRAME_FCS, fcs))
+		return false;
+	for (int i = 1; i < f->n; i++)
+		crc = eth_crc_add(crc, f->iov[i].iov_base, f->iov[i].iov_len);
+	eth_fcs(crc, right);
+	return !memcmp(fcs, right, FRAME_FCS);
 }
 
 bool frame_pull(struct frame *f, size_t len)

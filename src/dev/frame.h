@@ -22,6 +22,7 @@
 
 #define FRAME_IOV  256 /* pieces, header's included */
 #define FRAME_HEAD 256 /* bytes that can be pulled into the frame's own memory */
+#define FRAME_FCS  4   /* bytes of the check sequence behind a frame on the wire */
 #define FRAME_MIN  60  /* bytes of the shortest Ethernet frame, without FCS (IEEE 802.3 §3.2.8) */
 
 struct frame {
@@ -41,6 +42,12 @@ void frame_add(struct frame *f, const struct mem *mem, uint64_t gpa, size_t len)
 void frame_add_host(struct frame *f, const void *data, size_t len);
 /* Appends zeros until the frame has `len` bytes (<= FRAME_MIN). */
 void frame_pad(struct frame *f, size_t len);
+/* Takes the last n bytes off, and gives them in `end` (NULL: nobody wants them). false: bad, or not longer than
+ * that; nothing is changed. */
+bool frame_cut(struct frame *f, size_t n, void *end);
+/* The same with an FCS that the driver has put there itself. false: not there, or wrong; frames like that
+ * reach nobody. */
+bool frame_take_fcs(struct frame *f, uint8_t fcs[FRAME_FCS]);
 /* Makes the first len bytes (<= FRAME_HEAD) the frame's own, copied once into head[]: they can be
  * looked at and changed there, and the guest can't change them any more. false: the frame is shorter, or
  * bad. */

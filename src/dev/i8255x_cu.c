@@ -24,7 +24,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/iov.h"
 #include "dev/i8255x.h"
 
 /* A burst of 64 frames of the shortest kind is 430 us of a wire of 100 Mbit/s. */
@@ -152,42 +151,16 @@ static void cu_gather(struct i8255x *d, uint32_t cb, uint16_t command, const uin
 	cu_add_tbds(d, pci_get32(tcb), n);
 }
 
-/* The driver gave the CRC itself: a frame with a wrong one reaches nobody. */
-static void cu_take_crc(struct frame *f)
-{
-	uint8_t given[4], right[4];
-	uint32_t crc = ETH_CRC_START;
-	size_t left;
-
-	if (f->bad || f->len < sizeof(given)) {
-		f->bad = true;
-		return;
-	}
-	left = f->len - sizeof(given);
-	iov_read(f->iov + 1, (size_t)f->n - 1, left, given, sizeof(given));
-	for (int i = 1; i < f->n; i++) {
-		size_t len = f->iov[i].iov_len < left ? f->iov[i].iov_len : left;
-
-		crc = eth_crc_add(crc, f->iov[i].iov_base, len);
-		f->iov[i].iov_len = len;
-		left -= len;
-	}
-	f->len -= sizeof(given);
-	while (f->n > 1 && !f->iov[f->n - 1].iov_len)
-		f->n--;
-	eth_fcs(crc, right);
-	f->bad = memcmp(given, right, sizeof(given)) != 0;
-}
-
 /* What the card adds: its address as the source, padding. */
 static void cu_complete(struct i8255x *d, uint16_t command)
 {
 	/* The 82557 pads with 7Eh, later ones with zeros (manual, configure byte 18). */
 	static const uint8_t pad[FRAME_MIN] = {[0 ... FRAME_MIN - 1] = 0x7e};
 	struct frame *f = &d->frame;
+	uint8_t crc[FRAME_FCS];
 
-	if (command & CB_NC)
-		cu_take_crc(f);
+	if (command & CB_NC) /* the driver gave it itself */
+		f->bad = !frame_take_fcs(f, crc);
 	else if (!i8255x_config_bit(d, 10, 3) && frame_pull(f, 12))
 		memcpy(f->head + 6, d->filter.station, 6);
 	if (f->bad || !f->len || f->len >= FRAME_MIN || !i8255x_config_bit(d, 18, 1))

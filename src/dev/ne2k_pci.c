@@ -40,6 +40,28 @@ void ne2k_raise(struct ne2k *n, uint8_t bits)
 	update_irq(n);
 }
 
+/* ---- the receiver ---- */
+
+/* After anything that it depends on: are there free pages now that a frame may wait for? */
+static void wake_receiver(struct ne2k *n)
+{
+	struct iovec iov[4];
+
+	if (ne2k_nic_ops.rx_buffers(&n->nic, iov, 4) > 1)
+		nic_rx_kick(&n->nic);
+}
+
+/* The driver has taken frames out of the ring. */
+static void write_bnry(struct ne2k *n, uint8_t value)
+{
+	n->bnry = value;
+	n->rx_news = true;
+	if (n->overflowed && n->cr & CR_STA) {
+		n->overflowed = false;
+		n->isr &= (uint8_t)~ISR_RST;
+	}
+}
+
 /* ---- remote DMA: D §9 ---- */
 
 static uint8_t mem_load(const struct ne2k *n, uint16_t address)
@@ -62,8 +84,10 @@ static void remote_step(struct ne2k *n)
 
 static void remote_done(struct ne2k *n)
 {
-	if ((n->cr & CR_RD) == CR_RD_SEND)
-		n->bnry = n->rd_next;
+	if ((n->cr & CR_RD) == CR_RD_SEND) {
+		write_bnry(n, n->rd_next);
+		wake_receiver(n);
+	}
 	ne2k_raise(n, ISR_RDC);
 }
 
@@ -360,17 +384,6 @@ static void write_isr(struct ne2k *n, uint8_t value)
 	n->isr &= ~value | ISR_RST;
 }
 
-/* The driver has taken frames out of the ring. */
-static void write_bnry(struct ne2k *n, uint8_t value)
-{
-	n->bnry = value;
-	n->rx_news = true;
-	if (n->overflowed && n->cr & CR_STA) {
-		n->overflowed = false;
-		n->isr &= (uint8_t)~ISR_RST;
-	}
-}
-
 static void set_byte(uint16_t *word, bool high, uint8_t value)
 {
 	*word = high ? (uint16_t)((*word & 0xff) | value << 8)
@@ -460,7 +473,7 @@ static void write_register(struct ne2k *n, unsigned int reg, uint8_t value)
 		write_page3(n, reg, value);
 	update_filter(n);
 	update_irq(n);
-	nic_rx_kick(&n->nic); /* the ring, the receiver or loopback may be other than before */
+	wake_receiver(n);
 }
 
 static uint64_t ne2k_read(void *opaque, uint64_t offset, unsigned int size)

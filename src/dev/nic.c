@@ -58,7 +58,7 @@ static const struct counter_desc nic_counter_table[] = {
 	NIC_COUNTER(rx_filtered, "rx-filtered", "of these, not for this card"),
 	NIC_COUNTER(rx_too_long, "rx-too-long", "of these, too long for it"),
 	NIC_COUNTER(rx_no_buffer, "rx-no-buffer",
-		    "times that frames had to wait for the driver's buffers"),
+		    "times that receiving had to wait for the driver's buffers"),
 	NIC_COUNTER(looped, "looped", "frames that the card sent to itself"),
 	NIC_COUNTER(interrupts, "interrupts", "interrupts raised"),
 	{.name = NULL},
@@ -142,6 +142,17 @@ static void nic_describe(struct nic *nic, struct nic_rx *rx, const struct net_hd
 	counter_add(&nic->counters.rx_frames, 1);
 }
 
+/* The back end has gone: it takes what waits as it takes all else, and loses it. */
+static void nic_lost(struct nic *nic)
+{
+	nic->gone = true;
+	nic->readable = false;
+	nic->tx_later |= nic->tx_wait;
+	nic->tx_wait = false;
+	if (nic->tx_later)
+		nic_kick(nic);
+}
+
 /* Reads a frame into iov[1..n) and gives it to the model; false: there is none. */
 static bool nic_read(struct nic *nic, int n)
 {
@@ -159,8 +170,7 @@ static bool nic_read(struct nic *nic, int n)
 	}
 	nic->misses = 0;
 	if (r == -ENODEV) {
-		nic->gone = true;
-		nic->readable = false;
+		nic_lost(nic);
 		return false;
 	}
 	if (r <= 0)
@@ -227,9 +237,9 @@ static void nic_ready(struct loop_fd *fd, uint32_t events)
 		nic->readable = !nic->starved;
 		nic->misses = 0;
 	} else if (events & (EPOLLERR | EPOLLHUP)) {
-		nic->gone = true; /* an error that reading didn't show would be reported for ever */
+		nic_lost(nic); /* an error that reading didn't show would be reported for ever */
 	}
-	if (nic->tx_wait && (events & EPOLLOUT || nic->gone)) {
+	if (nic->tx_wait && events & EPOLLOUT) {
 		nic->tx_wait = false;
 		nic_resume(nic);
 	}
@@ -307,19 +317,26 @@ void nic_set_rx_csum(struct nic *nic, bool on)
 		net_set_frame_offloads(nic->net, on ? NET_OFFLOAD_CSUM : 0);
 }
 
+/* The frame doesn't reach the back end, nor does what is left of it, if it has a part of it already. */
+static int nic_drop(struct nic *nic, struct counter *why)
+{
+	counter_add(why, 1);
+	if (nic->nq)
+		nic->nq->segments_sent = 0;
+	return 0;
+}
+
 int nic_send(struct nic *nic, struct frame *f, const struct net_hdr *hdr)
 {
 	int r;
 
-	if (f->bad || f->n <= 1) {
-		counter_add(&nic->counters.tx_bad, 1);
-		return 0;
-	}
-	if (!nic->link) {
-		counter_add(&nic->counters.tx_no_cable, 1);
-		return 0;
-	}
+	if (f->bad || f->n <= 1)
+		return nic_drop(nic, &nic->counters.tx_bad);
+	if (!nic->link)
+		return nic_drop(nic, &nic->counters.tx_no_cable);
 	r = net_send_frame(nic->nq, hdr, f->iov, f->n);
+	if (r == -EAGAIN && nic->gone)
+		return nic_drop(nic, &nic->counters.tx_no_cable); /* nobody would say when */
 	if (r == -EAGAIN) {
 		nic->tx_wait = true;
 		nic_kick(nic);

@@ -35,7 +35,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/iov.h"
 #include "dev/eth_filter.h"
 #include "dev/pcnet.h"
 
@@ -280,28 +279,6 @@ static void tx_done(struct pcnet *p, unsigned int n, uint16_t errors)
 		p->csr[0] |= CSR0_TINT;
 }
 
-/* Takes the last FCS_SIZE bytes off the frame: the FCS that the driver made. Returns whether it is
- * right. */
-static bool take_fcs(struct pcnet *p)
-{
-	struct frame *f = &p->tx;
-	uint32_t crc = ETH_CRC_START;
-	uint8_t fcs[FCS_SIZE];
-	size_t cut = FCS_SIZE;
-
-	if (f->bad || f->len <= FCS_SIZE)
-		return false;
-	f->len -= FCS_SIZE;
-	iov_read(f->iov + 1, (size_t)f->n - 1, f->len, p->loop_fcs, FCS_SIZE);
-	while (cut >= f->iov[f->n - 1].iov_len)
-		cut -= f->iov[--f->n].iov_len;
-	f->iov[f->n - 1].iov_len -= cut;
-	for (int i = 1; i < f->n; i++)
-		crc = eth_crc_add(crc, f->iov[i].iov_base, f->iov[i].iov_len);
-	eth_fcs(crc, fcs);
-	return !memcmp(fcs, p->loop_fcs, FCS_SIZE);
-}
-
 /* The receiver hears the transmitter. */
 static void tx_loop(struct pcnet *p)
 {
@@ -328,7 +305,7 @@ static int tx_send(struct pcnet *p, const struct desc *first, const struct desc 
 		frame_pad(&p->tx, FRAME_MIN);
 	p->loop_has_fcs = !add_fcs;
 	if (!add_fcs)
-		good = take_fcs(p);
+		good = frame_take_fcs(&p->tx, p->loop_fcs);
 	p->csr[4] |= CSR4_TXSTRT;
 	if ((mode & (CSR15_LOOP | CSR15_INTL)) == (CSR15_LOOP | CSR15_INTL)) {
 		if (mode & CSR15_FCOLL)

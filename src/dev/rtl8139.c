@@ -683,9 +683,13 @@ static void rtl8139_reset(struct device *dev)
 static void rtl8139_info(struct device *dev, json_t *object)
 {
 	const struct rtl8139 *r = (struct rtl8139 *)dev;
+	bool cplus;
 
+	pthread_mutex_lock(&dev->lock);
+	cplus = rtl8139_cplus_tx(r);
+	pthread_mutex_unlock(&dev->lock);
 	nic_info(&r->nic, object);
-	json_object_set_new(object, "mode", json_string(rtl8139_cplus_tx(r) ? "C+" : "classic"));
+	json_object_set_new(object, "mode", json_string(cplus ? "C+" : "classic"));
 }
 
 static void rtl8139_visit(struct device *dev, counter_visit *visit, void *opaque)

@@ -154,6 +154,9 @@ void rtl8139_posted_unrealize(struct rtl8139 *r)
 	set_bell(r, false);
 	loop_call(r->nic.loop, detach, r);
 	close(r->bell_fd.fd);
+	/* Frames still come in, and set registers. */
+	pthread_mutex_lock(&r->pci.dev.lock);
 	r->shadow = -1;
+	pthread_mutex_unlock(&r->pci.dev.lock);
 	posted_fini(&r->posted);
 }

@@ -266,6 +266,7 @@ static inline void nf_run(struct nic_fixture *nf)
 		if (rounds > 100000)
 			abort();
 		work = nic->poller.poll(&nic->poller);
+		work |= nic->kicked; /* as sleep_prepare() says */
 		if (nf->fake.in_first != nf->fake.in_end || nf->fake.gone)
 			ready |= EPOLLIN;
 		if (!nf->fake.full)

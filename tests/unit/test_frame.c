@@ -12,6 +12,7 @@
 
 #include "base/csum.h"
 #include "base/iov.h"
+#include "dev/eth_filter.h"
 #include "dev/frame.h"
 #include "vdriver.h"
 
@@ -101,6 +102,48 @@ static void test_bad(void **state)
 }
 
 /* Pulling more and more of a frame of pieces of all sizes never changes it. */
+static void test_cut(void **state)
+{
+	struct fixture *x = *state;
+	struct frame *f = &x->f;
+	uint8_t out[128], end[8], fcs[FRAME_FCS];
+
+	frame_add(f, &x->mem, 0x100, 50);
+	frame_add(f, &x->mem, 0x200, 3);
+	frame_add(f, &x->mem, 0x300, 5);
+	assert_true(frame_cut(f, 6, end)); /* a piece, and a part of the one in front */
+	assert_memory_equal(end, x->ram + 0x202, 1);
+	assert_memory_equal(end + 1, x->ram + 0x300, 5);
+	assert_int_equal(f->n, 3);
+	flat(f, out, 52);
+	assert_true(frame_cut(f, 2, NULL)); /* all of one */
+	assert_int_equal(f->n, 2);
+	flat(f, out, 50);
+	assert_memory_equal(out, x->ram + 0x100, 50);
+	/* What was pulled is shorter, then. */
+	assert_true(frame_pull(f, 50));
+	assert_true(frame_cut(f, 10, NULL));
+	assert_int_equal(f->pulled, 40);
+	frame_add(f, &x->mem, 0x400, 10);
+	assert_true(frame_pull(f, 45));
+	flat(f, out, 50);
+	assert_memory_equal(out, x->ram + 0x100, 40);
+	assert_memory_equal(out + 40, x->ram + 0x400, 10);
+	/* Nothing would be left. */
+	assert_false(frame_cut(f, 50, NULL));
+	flat(f, out, 50);
+	assert_false(frame_take_fcs(f, fcs)); /* isn't one */
+	frame_reset(f);
+	frame_add(f, &x->mem, 0x100, 60);
+	eth_fcs(eth_crc_le(x->ram + 0x100, 60), end);
+	frame_add_host(f, end, FRAME_FCS);
+	assert_true(frame_take_fcs(f, fcs));
+	assert_memory_equal(fcs, end, FRAME_FCS);
+	flat(f, out, 60);
+	frame_add(f, &x->mem, RAM, 10);
+	assert_false(frame_cut(f, 1, NULL)); /* bad */
+}
+
 static void test_pull(void **state)
 {
 	struct fixture *x = *state;
@@ -294,6 +337,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_pieces, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cut, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pull, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pull_with_no_room, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_vlan, setup, teardown),

@@ -742,6 +742,46 @@ static void test_ring_full(void **state)
 	nf_free(nf);
 }
 
+/* The frame at BNRY by "send packet", which takes no other register. */
+static void send_packet(struct nic_fixture *nf, uint8_t *buf, unsigned int len)
+{
+	unsigned int left = len + 8;
+
+	out(nf, RSEND + START, CMD);
+	for (unsigned int i = 0; i < left; i += 4) {
+		uint32_t v = nf_in(nf, DATAPORT, 4);
+
+		memcpy(buf + i, &v, 4);
+	}
+}
+
+/* While the ring is full, the I/O thread is woken by what makes room, and by nothing else. */
+static void test_ring_full_kicks(void **state)
+{
+	struct nic_fixture *nf = up();
+	static uint8_t frames[10][1514];
+	uint8_t buf[1600];
+
+	for (unsigned int i = 0; i < 10; i++) {
+		make(frames[i], 1514, mac, (uint8_t)i);
+		nf_rx(nf, frames[i], 1514);
+	}
+	nf_run(nf);
+	assert_int_equal(counter_get(&nf->nic->counters.rx_frames), 8);
+	out(nf, 0x59, DCFG);
+	out(nf, 0x3f, IMR);
+	block_read(nf, RX_START << 8, buf, 4, 4);
+	assert_false(nf->nic->kicked);
+	out(nf, RX_START, BOUNDARY);
+	assert_false(nf->nic->kicked); /* a page isn't room for a frame */
+	send_packet(nf, buf, 1514);
+	assert_memory_equal(buf + 4, frames[0], 1514);
+	assert_true(nf->nic->kicked);
+	nf_run(nf);
+	assert_int_equal(counter_get(&nf->nic->counters.rx_frames), 9);
+	nf_free(nf);
+}
+
 /* As on a wire: lost, OVW; Linux's ei_rx_overrun(). */
 static void test_overflow(void **state)
 {
@@ -1207,6 +1247,7 @@ int main(void)
 		cmocka_unit_test(test_no_cable),
 		cmocka_unit_test(test_receive),
 		cmocka_unit_test(test_ring_full),
+		cmocka_unit_test(test_ring_full_kicks),
 		cmocka_unit_test(test_overflow),
 		cmocka_unit_test(test_filter),
 		cmocka_unit_test(test_too_long),

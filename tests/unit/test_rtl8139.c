@@ -378,6 +378,7 @@ static void test_classic_too_long(void **state)
 	nf_free(nf);
 
 	nf = nf_new("rtl8139", CLASSIC);
+	nf->fake.net.frame_max = 9000;
 	start_classic_with(nf, 0);
 	ring = (struct classic_ring){0, 8192};
 	nf_rx(nf, frame, 4000);
