@@ -11,7 +11,8 @@
 const struct counter_desc virtq_counter_table[] = {
 	{"kicks", offsetof(struct virtq_counters, kicks), "doorbells that arrived"},
 	{"chains", offsetof(struct virtq_counters, chains), "buffer chains taken from the driver"},
-	{"batches", offsetof(struct virtq_counters, batches), "times that used chains were published"},
+	{"batches", offsetof(struct virtq_counters, batches),
+	 "times that used chains were published"},
 	{"notified", offsetof(struct virtq_counters, notified), "interrupts sent"},
 	{"suppressed", offsetof(struct virtq_counters, suppressed),
 	 "batches without an interrupt, as the driver wished"},
