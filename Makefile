@@ -4,7 +4,7 @@ BUILD ?= build
 MESON_FLAGS ?=
 ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
 
-.PHONY: all run test lint fuzz bench install clean help deps-build deps-test
+.PHONY: all run test test-nics lint fuzz bench install clean help deps-build deps-test
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -13,6 +13,7 @@ help:
 	@echo "make          build $(BUILD)/vireo"
 	@echo "make run      the main job: probe, the built-in guest, a stock Debian kernel"
 	@echo "make test     every test; ends with 'N passed, N failed, N skipped'"
+	@echo "make test-nics  each emulated NIC under its stock Linux driver: takes long"
 	@echo "make lint     formatting, static analysis, layers, shell scripts"
 	@echo "make fuzz     fuzz each parser and device for FUZZ_SECONDS (default 60)"
 	@echo "make bench    the speed of vireo, beside QEMU's on this host"
@@ -31,6 +32,9 @@ run: deps-test all
 
 test: deps-test all
 	@tests/run $(BUILD)
+
+test-nics: deps-test all
+	@tests/run $(BUILD) nics
 
 lint: deps-test all
 	@tests/lint $(BUILD)

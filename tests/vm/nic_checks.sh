@@ -15,9 +15,9 @@ ip()
 	/tests/ip "$@"
 }
 
+# What the host says is in $answer, too.
 ask()
 {
-	local answer
 	echo "vireo-ask: $*"
 	read -r answer
 	echo "$answer"
@@ -51,13 +51,17 @@ nic()
 	ethtool -i "${1:-eth0}"
 	echo "address: $(cat "/sys/class/net/${1:-eth0}/address")"
 	ethtool "${1:-eth0}" 2> /dev/null
-	lspci -vv -n -s "${device##*/}" 2> /dev/null
+	lspci -n -k -s "${device##*/}" 2> /dev/null
 }
 
 # Echo requests from the host, of these sizes.
 sweep()
 {
 	ask ping 10.0.0.2 "$@"
+	case $answer in
+	*lost=0*) ;;
+	*) grep Icmp /proc/net/snmp; ip -s -s link show dev eth0; ethtool -S eth0; cat /proc/net/softnet_stat ;;
+	esac
 }
 
 # The guest's own, one of them in fragments.
@@ -256,7 +260,7 @@ reloads()
 		modprobe "$1" && setup || bad=1
 		if [ $((n % $4)) = 0 ]; then
 			carrier 1 eth0
-			ping -q -c 1 -W 20 "$host" || bad=1
+			ping -q -A -c 3 -W 20 "$host" && echo "it works" || bad=1
 		else
 			sleep 0.1
 		fi
