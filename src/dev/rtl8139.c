@@ -393,6 +393,11 @@ static void written_capr(struct rtl8139 *r, unsigned int reg, uint32_t old, uint
 /* What a driver writes after it has given descriptors back, if anything. */
 static void written_imr(struct rtl8139 *r, unsigned int reg, uint32_t old, uint32_t value)
 {
+	/* 8139too ends a poll after 64 frames with ROK acknowledged, whatever is left in the ring, and counts on
+	 * the next frame's interrupt. Where the other side waits for an answer, none comes: so it is told again. */
+	if (value & INT_ROK && !rtl8139_cplus_rx(r) && r->reg[REG_CR] & CR_RE &&
+	    !(r->reg[REG_CR] & CR_BUFE))
+		rtl8139_put16(r, REG_ISR, rtl8139_get16(r, REG_ISR) | INT_ROK);
 	update_irq(r);
 	rtl8139_cplus_rx_again(r);
 }

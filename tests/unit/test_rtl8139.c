@@ -290,6 +290,31 @@ static void test_classic_receive(void **state)
 	nf_free(nf);
 }
 
+/* A driver that acknowledges and leaves a frame in the ring is told again when it wants interrupts. */
+static void test_classic_left(void **state)
+{
+	struct nic_fixture *nf = start_classic();
+	struct classic_ring ring = {0, 32768};
+	uint8_t frame[60];
+	unsigned int i;
+
+	make_frame(frame, sizeof(frame), mac);
+	for (i = 0; i < 2; i++)
+		nf_rx(nf, frame, sizeof(frame));
+	nf_run(nf);
+	nf_store(nf, REG_IMR, 2, 0);
+	assert_true(take_classic(nf, &ring, frame, sizeof(frame), 0x4001));
+	assert_int_equal(nf_load(nf, REG_ISR, 2), 0);
+	nf_store(nf, REG_IMR, 2, INT_TOK);
+	assert_int_equal(nf_load(nf, REG_ISR, 2), 0);
+	nf_store(nf, REG_IMR, 2, INT_ROK);
+	assert_true(nf_irq(nf));
+	assert_true(take_classic(nf, &ring, frame, sizeof(frame), 0x4001));
+	nf_store(nf, REG_IMR, 2, INT_ROK);
+	assert_false(nf_irq(nf));
+	nf_free(nf);
+}
+
 /* Every size of ring, with and without WRAP; filled until frames have to wait. */
 static void test_classic_rings(void **state)
 {
@@ -630,6 +655,7 @@ int main(void)
 		cmocka_unit_test(test_classic_full),
 		cmocka_unit_test(test_classic_off),
 		cmocka_unit_test(test_classic_receive),
+		cmocka_unit_test(test_classic_left),
 		cmocka_unit_test(test_classic_rings),
 		cmocka_unit_test(test_classic_full_ring),
 		cmocka_unit_test(test_classic_too_long),

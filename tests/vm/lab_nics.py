@@ -294,6 +294,9 @@ class CardScenario:
             raise Failure(f"of {wanted} times the driver came to work {found}:\n{tail(text)}")
 
     def judge_restart(self):
+        starts = re.split(r"^vireo-guest: up after .*\n", self.vm.output, flags=re.MULTILINE)[1:]
+        if len(starts) > 2 or len(starts) == 2 and "begin restart" not in starts[0]:
+            raise Failure(f"the guest started again by itself:\n{tail(starts[0])}")
         place = self.vm.output.rfind("vireo-check: end restart:")
         if place < 0:
             self.s.need_end()
