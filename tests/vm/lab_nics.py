@@ -37,15 +37,17 @@ class Card:
     flood: int = 200  # frames per second, to unload the driver under
     mtu: int = 1500
     mtu_sizes: tuple = ()
+    mtu_is_drivers: bool = True  # it refuses a larger one
     tests: tuple = ()  # arguments of ethtool -t
-    counts: tuple = ()  # lines of ethtool -S: {tx}, {rx}: frames; {tx_bytes}, {rx_bytes}
+    counts: tuple = ()  # lines of ethtool -S; {tx}, {rx}: frames
 
 
 CARDS = {
     "8139cp": Card(
         "c", "rtl8139", "8139cp", "10ec:8139 (rev 20)", mib=32,
         link=("Speed: 100Mb/s", "Duplex: Full", "Link detected: yes"),
-        mtu=4096, mtu_sizes=("1473-4068/173", "1500", "1514-1524", "2020-2050", "4060-4068"),
+        mtu=4078, mtu_sizes=("1473-4050/173", "1500", "1514-1524", "2020-2050", "4040-4050"),
+        mtu_is_drivers=False,  # which allows 4096, but the card takes frames of up to 4096 bytes with FCS
         counts=("tx_ok: {tx}", "rx_ok: {rx}", "tx_err: 0", "rx_err: 0")),
     "8139too": Card(
         "d", "rtl8139,cplus=off", "8139too", "10ec:8139", mib=16, smp=1,
@@ -55,7 +57,7 @@ CARDS = {
         link=("Speed: 1000Mb/s", "Duplex: Full", "Link detected: yes"),
         mtu=16110, mtu_sizes=("1473-16082/487", "2010-2050", "4050-4080", "8140-8160", "16070-16082"),
         tests=("offline", "online"),
-        counts=("tx_packets: {tx}", "rx_packets: {rx}", "tx_bytes: {tx_bytes}")),
+        counts=("tx_packets: {tx}", "rx_packets: {rx}", "rx_missed_errors: 0")),
     "pcnet32": Card(
         "c", "pcnet", "pcnet32", "1022:2000", mib=32,
         link=("Link detected: yes",), tests=("offline",)),
@@ -63,6 +65,7 @@ CARDS = {
         "c", "ne2k_pci", "ne2k-pci", "10ec:8029", mib=1, module="ne2k_pci", carrier=False, flood=30),
     "e100-i82551": Card(
         "d", "i82551", "e100", "8086:1209", mib=32, tests=("offline", "online"),
+        counts=("tx_packets: {tx}", "rx_packets: {rx}"),
         link=("Speed: 100Mb/s", "Duplex: Full", "Link detected: yes")),
     "e100-i82557b": Card(
         "c", "i82557b", "e100", "8086:1229", mib=16, smp=1, tests=("offline",),
@@ -238,7 +241,8 @@ class CardScenario:
         text = self.check("mtu")
         self.need_sweep(text)
         need_stream(self.host, text, 2)
-        self.s.need(text, r"^above: .*(Invalid|greater than device maximum)")
+        if self.card.mtu_is_drivers:
+            self.s.need(text, r"^above: .*(Invalid|greater than device maximum)")
 
     def judge_vlan(self):
         text = self.check("vlan")
@@ -263,7 +267,7 @@ class CardScenario:
         text = self.check("counters")
         self.need_sweep(text)
         before, after = ({name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", line)}
-                         for line in re.findall(r"^tap_tx=.*$", text, re.MULTILINE))
+                         for line in re.findall(r"^tap_rx=.*$", text, re.MULTILINE))
         tap = {name: after[name] - before[name] for name in after}
         own = {name: int(value) for name, value in re.findall(r"^([rt]x_\w+|collisions)=(\d+)$", text, re.MULTILINE)}
         nic = {name: total(self.snapshots[1], name) - total(self.snapshots[0], name)
@@ -278,11 +282,10 @@ class CardScenario:
         # Some drivers count the frame check sequence, and what short frames are padded with.
         for way, theirs in (("tx", "rx"), ("rx", "tx")):
             n, length = own[f"{way}_packets"], own[f"{way}_bytes"]
-            if not 0 <= length - tap[f"tap_{theirs}_bytes"] <= n * 4 + 64 * 60:
+            if abs(length - tap[f"tap_{theirs}_bytes"]) > n * 4 + 200:
                 raise Failure(f"not all have counted the same bytes:{facts}")
         for line in self.card.counts:
-            line = line.format(tx=own["tx_packets"], rx=own["rx_packets"], tx_bytes=own["tx_bytes"],
-                               rx_bytes=own["rx_bytes"])
+            line = line.format(tx=own["tx_packets"], rx=own["rx_packets"])
             self.s.need(text, rf"^ *{re.escape(line)}$")
 
     def judge_reloads(self):

@@ -181,7 +181,7 @@ class Interface:
                 name, _, rest = line.partition(":")
                 if name.strip() == self.name:
                     n = [int(word) for word in rest.split()]
-                    return f"tap_tx={n[1]} tap_tx_bytes={n[0]} tap_rx={n[9]} tap_rx_bytes={n[8]} tap_drops={n[11]}"
+                    return f"tap_rx={n[1]} tap_rx_bytes={n[0]} tap_tx={n[9]} tap_tx_bytes={n[8]} tap_drops={n[11]}"
         return f"no interface {self.name}"
 
 
