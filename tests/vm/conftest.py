@@ -1,6 +1,7 @@
 """Fixtures of the tests that run VMs. VIREO_BUILD names the build folder (default: build)."""
 import json
 import os
+import signal
 import subprocess
 
 import pytest
@@ -10,6 +11,10 @@ import linux_groups
 
 
 def pytest_configure(config):
+    # Who runs the tests in the background may ignore these, and what they start would do so, too.
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     if not harness.VIREO.exists():
         raise pytest.UsageError(f"{harness.VIREO} is not there: build first, or set VIREO_BUILD")
 

@@ -319,13 +319,13 @@ class CardsScenario:
         s.stack.callback(self.host.close)
 
     def run(self):
-        s, mib = self.s, FULL_MIB if FULL else 8
+        s, mibs = self.s, [min(card.mib, FULL_MIB if FULL else 8) for card in self.cards[:-1]]
         module = self.cards[-1].module or self.cards[-1].driver
         words = [word for n, card in enumerate(self.cards) for word in (
             "-netdev", f"tap,id=n{n},ifname=t{n},script=no,downscript=no",
             "-device", f"{card.device},netdev=n{n},mac={GUEST_MAC.format(n)}")]
         addresses = " ".join(f"vireo.ip=10.0.{n}.2/24@eth{n}" for n in range(len(self.cards)))
-        check = f"together:{mib},{module}"
+        check = f"together:{module},{','.join(map(str, mibs))}"
         vm = s.start("bookworm", ["boot", check, "complaints"], *words, nic=None, smp=2, initrd="bookworm-nics",
                      append="ipv6.disable=1", module_parameters=addresses)
         s.judge_boot(vm, 2)
@@ -338,7 +338,7 @@ class CardsScenario:
             parts = re.split(r"^card \d\n", s.section(vm, check), flags=re.MULTILINE)[1:]
             if len(parts) != len(self.cards):
                 raise Failure(f"the guest spoke of {len(parts)} cards")
-            for part in parts[:-1]:
+            for part, mib in zip(parts, mibs):
                 need_stream(self.host, part, mib)
             need_stream(self.host, parts[-1], 1)
         with s.judge("ping"):

@@ -159,7 +159,8 @@ def trixie_legacy(s):
     s.judge_disk(vm)
     with s.judge("tsc"):
         text = s.section(vm, "clocksource:tsc")
-        s.need(text, "^tsc$")
+        # In the lab time passes unevenly, and the kernel may give up the TSC for it.
+        s.need(text, "^tsc$" if not IN_LAB else "^tsc$|unstable")
         before, after = map(float, re.search(r"before=(\S+) after=(\S+)", text).groups())
         if not 0.9 < after - before < 10:
             raise Failure(f"a second took {after - before} s")

@@ -48,6 +48,7 @@ clocksource()
 	sleep 1
 	read -r after _ < /proc/uptime
 	echo "before=$before after=$after"
+	dmesg | grep -iE "$1.*unstable|unstable.*$1" || true
 }
 
 topology()

@@ -200,11 +200,12 @@ counters()
 	carrier 1 eth0
 }
 
-# Cards eth0... beside each other: TCP of $1 MiB both ways over each, while the last one's driver ($2) comes and goes,
-# and at the end echo requests for each.
+# Cards eth0... beside each other: TCP of $2, $3... MiB both ways over each, while the driver ($1) of the last one comes
+# and goes, and at the end echo requests for each.
 together()
 {
-	local n=0 last=0 jobs=""
+	local module=$1 n=0 last mib jobs=""
+	shift
 	while [ -e /sys/class/net/eth$n ]; do
 		carrier 1 eth$n
 		ethtool -i eth$n | grep driver
@@ -214,15 +215,15 @@ together()
 	last=$((n - 1))
 	[ -e $data ] || head -c 1048576 /dev/urandom > $data
 	n=0
-	while [ $n -lt $last ]; do
-		stream "$1" 4 10.0.$n.1 > /dev/shm/stream$n 2>&1 &
+	for mib in "$@"; do
+		stream "$mib" 4 10.0.$n.1 > /dev/shm/stream$n 2>&1 &
 		jobs="$jobs $!"
 		n=$((n + 1))
 	done
 	for n in 1 2 3; do
 		stream 1 1 10.0.$last.1 > /dev/shm/stream$last 2>&1
-		modprobe -r "$2"
-		modprobe "$2" && ip link set eth$last up && ip address replace 10.0.$last.2/24 dev eth$last || return
+		modprobe -r "$module"
+		modprobe "$module" && ip link set eth$last up && ip address replace 10.0.$last.2/24 dev eth$last || return
 		carrier 1 eth$last
 	done
 	stream 1 1 10.0.$last.1 > /dev/shm/stream$last 2>&1
