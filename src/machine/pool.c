@@ -45,6 +45,7 @@ static const struct opt_desc rng_opts[] = {
 void pool_init(struct pool *pool, struct loop *control)
 {
 	pool->control = control;
+	pool->net_host = (struct net_host){.control = control};
 	TAILQ_INIT(&pool->entries);
 }
 
@@ -236,7 +237,7 @@ static bool entry_open(struct pool *pool, struct pool_entry *e, struct config_it
 		e->object = char_create(pool->control, &item->list, err);
 		break;
 	case POOL_NET:
-		e->object = net_create(item->type, item->id, &item->list, err);
+		e->object = net_create(&pool->net_host, item->type, item->id, &item->list, err);
 		break;
 	case POOL_BLK:
 		e->object = blk_create(item->id, &item->list, err);

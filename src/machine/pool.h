@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "bus/device.h"
 #include "machine/config.h"
+#include "net/net.h"
 
 enum pool_kind {
 	POOL_CHAR,
@@ -34,6 +35,7 @@ struct pool_entry {
 
 struct pool {
 	struct loop *control;
+	struct net_host net_host; /* what network back ends are given */
 	TAILQ_HEAD(pool_entries, pool_entry) entries; /* in order of creation */
 };
 

@@ -63,8 +63,8 @@ static void net_free(struct net_backend *net)
 	free(net);
 }
 
-struct net_backend *net_create(const char *type, const char *id, struct opt_list *list,
-			       struct err *err)
+struct net_backend *net_create(const struct net_host *host, const char *type, const char *id,
+			       struct opt_list *list, struct err *err)
 {
 	const struct net_backend_ops *ops = net_find(type);
 	struct net_backend *net;
@@ -80,6 +80,7 @@ struct net_backend *net_create(const char *type, const char *id, struct opt_list
 		return NULL;
 	}
 	net->ops = ops;
+	net->host = host;
 	net->id = strdup(id);
 	if (!net->id) {
 		err_set(err, -ENOMEM, "%s: out of memory", list->text);
@@ -121,6 +122,14 @@ void net_set_link(struct net_backend *net, bool up)
 	__atomic_store_n(&net->link_down, !up, __ATOMIC_RELAXED);
 }
 
+void net_set_carrier(struct net_backend *net, bool up)
+{
+	bool was_down = __atomic_exchange_n(&net->no_carrier, !up, __ATOMIC_RELAXED);
+
+	if (was_down == up && net->events && net->events->carrier)
+		net->events->carrier(net->events_opaque);
+}
+
 static json_t *net_offload_names(unsigned int offloads)
 {
 	static const struct {
@@ -128,7 +137,7 @@ static json_t *net_offload_names(unsigned int offloads)
 		const char *name;
 	} names[] = {
 		{NET_OFFLOAD_CSUM, "csum"}, {NET_OFFLOAD_TSO4, "tso4"}, {NET_OFFLOAD_TSO6, "tso6"},
-		{NET_OFFLOAD_ECN, "ecn"},   {NET_OFFLOAD_UFO, "ufo"},
+		{NET_OFFLOAD_ECN, "ecn"},   {NET_OFFLOAD_UFO, "ufo"},	{NET_OFFLOAD_USO, "uso"},
 	};
 	json_t *array = json_array();
 

@@ -24,6 +24,7 @@
 #include "base/err.h"
 #include "base/loop.h"
 #include "base/opt.h"
+#include "kvm/mem.h"
 
 #define NET_QUEUES_MAX 16
 
@@ -62,6 +63,7 @@ enum {
 	NET_OFFLOAD_TSO6 = 1 << 2,
 	NET_OFFLOAD_ECN = 1 << 3,
 	NET_OFFLOAD_UFO = 1 << 4,
+	NET_OFFLOAD_USO = 1 << 5, /* UDP segmentation (NET_GSO_UDP_L4), IPv4 and IPv6 */
 };
 
 struct net_counters {
@@ -77,6 +79,51 @@ extern const struct counter_desc net_counter_table[];
 
 struct net_backend;
 struct net_queue;
+
+/* Where such a socket is. */
+struct net_socket {
+	char path[108];		  /* of a Unix socket */
+	bool server;		  /* listen there, and take one peer at a time; else connect */
+	unsigned int reconnect_s; /* client: seconds between attempts; 0 = once */
+	bool wait;		  /* server: have a peer before the guest starts */
+};
+
+/* What a back end may need of its surroundings. */
+struct net_host {
+	struct loop *control; /* the control thread's loop */
+	/* A -chardev of type socket that the back end takes over, to speak its own protocol there. */
+	int (*socket)(const struct net_host *host, const char *chardev, struct net_socket *out,
+		      struct err *err);
+	void *opaque;
+};
+
+/* The rings of one queue pair, from the guest's side. */
+enum net_ring_index {
+	NET_RING_RX, /* the guest receives */
+	NET_RING_TX,
+	NET_RINGS
+};
+
+/* A ring of the guest's (virtio 1.3 §2.7, or §2.8 when packed was negotiated), for a back end that serves
+ * it itself (vhost). Addresses are guest-physical. */
+struct net_ring {
+	uint16_t size; /* entries */
+	uint64_t desc, avail, used;
+	/* Where it starts, and in ring_stop() where it stopped: the available ring's index; packed: bits
+	 * 0-14 the next entry to pop, 15 the wrap counter there, 16-30 and 31 the same of the next
+	 * entry to fill. UINT32_MAX: nobody has used it yet. */
+	uint32_t position;
+	int kick_fd; /* eventfd of the doorbell */
+	int call_fd; /* eventfd of the interrupt */
+};
+
+/* What the front end wants to be told; control thread. */
+struct net_events {
+	/* The back end's own link (its peer, its carrier) came or went: net->carrier. May be NULL. */
+	void (*carrier)(void *opaque);
+	/* Whoever serves a ring finds that it makes no sense: the device is to latch. May be NULL. */
+	void (*ring_broken)(void *opaque, struct net_queue *q, enum net_ring_index which);
+};
 
 struct net_backend_ops {
 	const char *name; /* "tap": -netdev tap */
@@ -109,6 +156,28 @@ struct net_backend_ops {
 	 * between frames. 0 or -errno. */
 	int (*set_offloads)(struct net_backend *net, unsigned int offloads, unsigned int hdr_len);
 	void (*info)(struct net_backend *net, json_t *object);
+	/* Queues [0, n) carry frames from now on, 1 <= n <= n_queues, and the host spreads its flows
+	 * over them. NULL: there is one, or it makes no difference. 0 or -errno. */
+	int (*set_queues)(struct net_backend *net, unsigned int n);
+
+	/* ---- serving the guest's rings, so that frames pass vireo by; NULL where packets only ----
+	 *
+	 * Thread with the device's lock (a vCPU, or the control thread), and no I/O thread uses the
+	 * queue meanwhile.
+	 *
+	 * Before the first ring_start() after each negotiation: the guest's memory, which the back end
+	 * may show to others, and the driver's feature bits (subset of ring_features). NULL mem: all
+	 * rings are stopped, the memory is not to be touched any more. 0 or -errno. */
+	int (*rings_prepare)(struct net_backend *net, const struct mem *mem, uint64_t features);
+	/* From when it returns 0 on, the back end serves the ring, and send() and recv() are not called. */
+	int (*ring_start)(struct net_queue *q, enum net_ring_index which,
+			  const struct net_ring *ring);
+	/* Returns when the ring is not touched any more, with ring->position filled; frames taken from
+	 * the host or the guest are not lost. It always succeeds: a peer that doesn't answer costs the
+	 * position it had reported last. */
+	void (*ring_stop)(struct net_queue *q, enum net_ring_index which, struct net_ring *ring);
+	/* The interrupt goes to another eventfd. */
+	void (*ring_set_call)(struct net_queue *q, enum net_ring_index which, int call_fd);
 };
 
 struct net_queue {
@@ -131,12 +200,24 @@ struct net_backend {
 	unsigned int frame_max;	   /* bytes of the longest frame it gives with no offloads taken; no
 				      header */
 	bool link_down; /* net_set_link() off: frames are dropped both ways. Relaxed atomics */
+	const struct net_host *host; /* outlives it; NULL in some tests */
+
+	/* Back ends with ring_start(): set by open. */
+	uint64_t ring_features; /* virtio feature bits that the rings' server knows */
+	bool rings_only;	/* there is no send() and recv(): for virtio devices alone */
+	/* rings are wanted also from a driver without MSI-X (vhostforce) */
+	bool rings_forced;
+
+	bool no_carrier; /* the back end's own link is down. Relaxed atomics */
+	/* The front end's: set when it takes the back end, and back to NULL when it leaves. */
+	const struct net_events *events;
+	void *events_opaque;
 };
 
 /* Makes a back end from -netdev's options (type and id are taken by the caller; id is copied). NULL
- * with err set, list->text in front. */
-struct net_backend *net_create(const char *type, const char *id, struct opt_list *list,
-			       struct err *err);
+ * with err set, list->text in front. host may be NULL: back ends that need it are refused then. */
+struct net_backend *net_create(const struct net_host *host, const char *type, const char *id,
+			       struct opt_list *list, struct err *err);
 void net_destroy(struct net_backend *net); /* no queue is in use any more; NULL is fine */
 void net_help(FILE *out);		   /* -netdev help: each type and its options */
 
@@ -144,8 +225,11 @@ void net_help(FILE *out);		   /* -netdev help: each type and its options */
 void net_set_link(struct net_backend *net, bool up);
 static inline bool net_link_is_down(const struct net_backend *net)
 {
-	return __atomic_load_n(&net->link_down, __ATOMIC_RELAXED);
+	return __atomic_load_n(&net->link_down, __ATOMIC_RELAXED) ||
+	       __atomic_load_n(&net->no_carrier, __ATOMIC_RELAXED);
 }
+/* For back ends: the carrier came or went; tells the front end. Control thread. */
+void net_set_carrier(struct net_backend *net, bool up);
 
 /* ---- for front ends that know nothing of what the back end can do: src/net/offload.c ----
  *

@@ -1,4 +1,4 @@
-/* The registry of network back ends, and what net_create() makes of options. */
+/* The registry of network back ends, and what net_create(NULL, ) makes of options. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -65,7 +65,7 @@ static struct net_backend *create(const char *text, struct err *err)
 	assert_int_equal(opt_parse(&list, "-netdev", text, "type", err), 0);
 	type = strdup(opt_take(&list, "type"));
 	opt_take(&list, "id");
-	net = net_create(type, "n0", &list, err);
+	net = net_create(NULL, type, "n0", &list, err);
 	free(type);
 	opt_free(&list);
 	return net;

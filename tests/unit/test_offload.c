@@ -615,7 +615,7 @@ static struct net_backend *tap_new(void)
 		opt_parse(&list, "-netdev", "tap,id=n0,ifname=vt0,vnet_hdr=off", "type", &err), 0);
 	opt_take(&list, "type");
 	opt_take(&list, "id");
-	net = net_create("tap", "n0", &list, &err);
+	net = net_create(NULL, "tap", "n0", &list, &err);
 	if (!net)
 		fail_msg("%s", err.msg);
 	opt_free(&list);

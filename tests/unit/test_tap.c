@@ -45,7 +45,7 @@ static struct net_backend *create(const char *text, struct err *err)
 	assert_int_equal(opt_parse(&list, "-netdev", text, "type", err), 0);
 	opt_take(&list, "type");
 	opt_take(&list, "id");
-	net = net_create("tap", "n0", &list, err);
+	net = net_create(NULL, "tap", "n0", &list, err);
 	if (!net) {
 		/* One line, and it says what was asked. */
 		assert_non_null(strstr(err->msg, list.text));
