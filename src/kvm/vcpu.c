@@ -28,6 +28,10 @@
 
 #define VCPU_SIGNAL SIGRTMIN
 
+/* Where a processor starts after INIT (SDM vol. 3A, table 9-1). */
+#define RESET_RIP     0xfff0
+#define RESET_CS_BASE 0xffff0000
+
 #define MSR_MAX		  512
 #define MSR_TSC		  0x10
 #define MSR_TSC_ADJUST	  0x3b
@@ -72,6 +76,8 @@ struct vcpu {
 	enum want want;
 	bool parked;
 	bool stopped; /* can't go on until a reset */
+
+	struct log_limit shutdowns;
 };
 
 const struct counter_desc vcpu_counter_table[] = {
@@ -157,6 +163,25 @@ static void say_internal_error(struct vcpu *v)
 			 run->internal.suberror, regs.rip);
 }
 
+/* On AMD's processors KVM has put the vCPU into its state after INIT by then (the VMCB is undefined
+ * after a shutdown, APM vol. 2 §15.14.3), so that its registers say nothing. */
+static void say_shutdown(struct vcpu *v)
+{
+	struct kvm_regs regs = {0};
+	struct kvm_sregs s = {0};
+
+	if (ioctl(v->fd, KVM_GET_REGS, &regs) < 0 || ioctl(v->fd, KVM_GET_SREGS, &s) < 0 ||
+	    (regs.rip == RESET_RIP && s.cs.base == RESET_CS_BASE)) {
+		log_limited(&v->shutdowns, "vCPU %u: triple fault, which resets the machine",
+			    v->index);
+		return;
+	}
+	log_limited(&v->shutdowns,
+		    "vCPU %u: triple fault at rip 0x%llx (cs 0x%x, cr0 0x%llx, cr2 0x%llx, "
+		    "cr3 0x%llx, cr4 0x%llx, efer 0x%llx), which resets the machine",
+		    v->index, regs.rip, s.cs.selector, s.cr0, s.cr2, s.cr3, s.cr4, s.efer);
+}
+
 static void handle_exit(struct vcpu *v)
 {
 	struct kvm_run *run = v->run;
@@ -172,7 +197,10 @@ static void handle_exit(struct vcpu *v)
 	case KVM_EXIT_INTR:
 		counter_add(&v->counters.interrupted, 1);
 		return;
-	case KVM_EXIT_SHUTDOWN: /* triple fault */
+	case KVM_EXIT_SHUTDOWN:
+		say_shutdown(v);
+		stop(v, VCPU_STOP_RESET);
+		break;
 	case KVM_EXIT_SYSTEM_EVENT:
 		stop(v, VCPU_STOP_RESET);
 		break;

@@ -53,6 +53,7 @@ def test_reboot_in_place(start, end):
 def test_no_reboot(guest, end):
     vm = guest(f"hello end={end}", "-no-reboot")
     assert vm.output.count("vireo-guest: ready") == 1
+    assert ("vCPU 0: triple fault" in vm.errors) == (end == "triple-fault"), "it says what nobody asked for"
 
 
 def test_no_shutdown(start):
