@@ -18,16 +18,17 @@ TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 class Monitor:
     """One run of vireo or QEMU with the built-in guest; sampled as its lines come in.
 
-    device: words of -device, netdev= left out; None: no network at all.
+    device: words of -device, netdev= left out; None: no network at all. words: more of the command line.
     """
 
-    def __init__(self, bench, kind, test, device="virtio-net-pci"):
+    def __init__(self, bench, kind, test, device="virtio-net-pci", words=()):
         self.kind = kind
         self.folder = tempfile.TemporaryDirectory(prefix="vireo-bench-")
         self.path = f"{self.folder.name}/monitor"
         self.socket = None
         common = ["-m", str(RAM_MIB), "-nodefaults", "-display", "none", "-serial", "stdio",
                   "-monitor", f"unix:{self.path},server=on,wait=off", "-append", test + " end=halt"]
+        common += words
         if device:
             common += ["-netdev", f"tap,id=n0,ifname={TAP},script=no,downscript=no",
                        "-device", f"{device},netdev=n0,romfile="]  # no boot from it: QEMU would try

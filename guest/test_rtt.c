@@ -16,11 +16,21 @@ static const struct test_param rtt_params[] = {
 	{"size", "64", "bytes of a frame"},
 	{"peer", "10000", "wait so long for the peer, milliseconds"},
 	{"delay", "0", "wait so long before looking for the peer, milliseconds"},
+	{"pair", "0", "the peer is another guest"},
 	{"timeout", "5000", "a frame that isn't back by then is lost, milliseconds"},
 	{"stop", "1", "send a stop frame at the end"},
+	{"gap", "0", "pause after each round trip, microseconds; spent in the guest, not halted"},
 	NIC_PARAMS,
 	{NULL, NULL, NULL},
 };
+
+static void pause_ns(uint64_t ns)
+{
+	uint64_t start = clock_ns();
+
+	while (clock_ns() - start < ns)
+		;
+}
 
 /* One round trip. Returns its time in ns, 0 if the frame didn't come back. */
 static uint64_t round_trip(struct traffic_sender *s, struct traffic_receiver *r, uint64_t sequence,
@@ -52,6 +62,7 @@ static bool run_rtt(const struct test *test, const struct test_arg *args)
 {
 	uint64_t count = test_number(test, args, "count"), lost = 0, start;
 	uint64_t timeout_ns = test_number(test, args, "timeout") * NS_PER_MS;
+	uint64_t gap_ns = test_number(test, args, "gap") * 1000;
 	uint32_t size = test_number(test, args, "size"), n = 0;
 	struct nic *nic = nic_open(test, args, MAX(size, 128u), false);
 	struct traffic_receiver r = {.nic = nic};
@@ -65,6 +76,7 @@ static bool run_rtt(const struct test *test, const struct test_arg *args)
 	error = traffic_init(&s, nic, TRAFFIC_PLAIN, size, 0);
 	if (error)
 		return nic_fail(test, nic, error);
+	s.pair = test_number(test, args, "pair");
 	traffic_delay(test_number(test, args, "delay"));
 	if (!traffic_meet(&s, &r, test_number(test, args, "peer") * NS_PER_MS))
 		return nic_fail(test, nic, "no-peer");
@@ -77,6 +89,7 @@ static bool run_rtt(const struct test *test, const struct test_arg *args)
 			times[n++] = MIN(ns, 0xffffffffu);
 		else
 			lost++;
+		pause_ns(gap_ns);
 	}
 	start = clock_ns() - start;
 	if (test_number(test, args, "stop"))
@@ -102,6 +115,7 @@ static const struct test_param echo_params[] = {
 	{"count", "0", "end after so many frames, 0: at a stop frame or silence"},
 	{"peer", "10000", "wait so long for the first frame, milliseconds"},
 	{"idle", "5000", "end when no frame came for so long, milliseconds"},
+	{"pair", "0", "the peer is another guest"},
 	NIC_PARAMS,
 	{NULL, NULL, NULL},
 };
@@ -141,6 +155,7 @@ static bool run_echo(const struct test *test, const struct test_arg *args)
 	if (!nic)
 		return false;
 	traffic_init(&s, nic, TRAFFIC_PLAIN, 64, 0);
+	s.pair = test_number(test, args, "pair");
 	if (!traffic_meet(&s, &r, test_number(test, args, "peer") * NS_PER_MS))
 		return nic_fail(test, nic, "no-peer");
 	last = clock_ns();
