@@ -142,11 +142,44 @@ static void notify_config(struct virtio_dev *vdev)
 	interrupt(vp, &vp->config_vector, VIRTIO_PCI_ISR_CONFIG);
 }
 
-void virtio_pci_set_vector(struct virtio_pci *vp, uint16_t *vector, uint16_t value)
+static void set_vector(struct virtio_pci *vp, uint16_t *vector, uint16_t value)
 {
 	if (value >= msix_vectors(&vp->pci))
 		value = VIRTIO_MSI_NO_VECTOR;
 	__atomic_store_n(vector, value, __ATOMIC_RELAXED);
+}
+
+void virtio_pci_set_config_vector(struct virtio_pci *vp, uint16_t value)
+{
+	set_vector(vp, &vp->config_vector, value);
+}
+
+void virtio_pci_set_queue_vector(struct virtio_pci *vp, struct virtio_queue *queue, uint16_t value)
+{
+	set_vector(vp, &vp->queue_vector[queue->ring.index], value);
+	virtio_queue_call_changed(queue);
+}
+
+/* With the lock. */
+static int call_fd(struct virtio_dev *vdev, struct virtio_queue *queue)
+{
+	struct virtio_pci *vp = vp_of_vdev(vdev);
+	int fd;
+
+	if (!msix_enabled(&vp->pci))
+		return -ENOTSUP;
+	fd = msix_fd(&vp->pci, vp->queue_vector[queue->ring.index]);
+	return fd < 0 ? -ENOENT : fd;
+}
+
+/* MSI-X came or went: the interrupts of queues that others serve go elsewhere. */
+static void msix_changed(struct virtio_pci *vp)
+{
+	if (vp->msix_seen == msix_enabled(&vp->pci))
+		return;
+	vp->msix_seen = !vp->msix_seen;
+	for (unsigned int i = 0; i < vp->vdev->n_queues; i++)
+		virtio_queue_call_changed(&vp->vdev->queue[i]);
 }
 
 /* ---- doorbells, §4.1.5.2 ---- */
@@ -195,6 +228,7 @@ static void registers_reset(struct virtio_pci *vp)
 static void reset(struct virtio_pci *vp)
 {
 	virtio_reset(vp->vdev);
+	vp->msix_seen = msix_enabled(&vp->pci);
 	virtio_set_dma(vp->vdev, pci_may_dma(&vp->pci));
 	registers_reset(vp);
 }
@@ -228,6 +262,7 @@ static void config_written(struct pci_device *pci, unsigned int offset, unsigned
 	/* With MSI-X on, INTx is off: a line left up would storm on those who share it. */
 	if (msix_enabled(pci) && __atomic_load_n(&pci->intx_level, __ATOMIC_RELAXED))
 		virtio_pci_isr_read(vp);
+	msix_changed(vp);
 	virtio_pci_cfg_written(vp, offset, size);
 }
 
@@ -325,7 +360,7 @@ static uint64_t ring_features(const struct virtio_pci *vp)
 	if (vp->has_legacy)
 		f |= virtio_bit(VIRTIO_F_ANY_LAYOUT) | virtio_bit(VIRTIO_F_NOTIFY_ON_EMPTY);
 	if (vp->has_modern)
-		f |= virtio_bit(VIRTIO_F_VERSION_1);
+		f |= virtio_bit(VIRTIO_F_VERSION_1) | virtio_bit(VIRTIO_F_RING_RESET);
 	if (vp->opt_packed)
 		f |= virtio_bit(VIRTIO_F_RING_PACKED);
 	return f;
@@ -357,6 +392,7 @@ int virtio_pci_realize(struct device *dev, struct err *err)
 	vdev->notify_queue = notify_queue;
 	vdev->notify_config = notify_config;
 	vdev->doorbell = doorbell;
+	vdev->call_fd = call_fd;
 	ret = choose_interfaces(vp, err);
 	if (ret)
 		return ret;

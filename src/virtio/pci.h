@@ -42,6 +42,7 @@ struct virtio_pci {
 	pthread_mutex_t isr_lock;			   /* ISR and INTx level change together */
 	uint8_t isr;					   /* 1 = queue, 2 = configuration */
 	uint16_t config_vector, queue_vector[VIRTIO_QUEUES_MAX]; /* relaxed atomics */
+	bool msix_seen; /* was MSI-X on when we looked last? */
 	uint16_t queue_select;
 	uint32_t device_feature_select, driver_feature_select;
 	/* options */

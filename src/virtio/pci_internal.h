@@ -11,9 +11,10 @@
 
 /* Reads the ISR status: clears it and takes INTx back. */
 uint8_t virtio_pci_isr_read(struct virtio_pci *vp);
-/* Sets a vector register; one that doesn't exist becomes VIRTIO_MSI_NO_VECTOR (virtio 1.3
+/* Set a vector register; a vector that doesn't exist becomes VIRTIO_MSI_NO_VECTOR (virtio 1.3
  * §4.1.5.1.2.2). */
-void virtio_pci_set_vector(struct virtio_pci *vp, uint16_t *vector, uint16_t value);
+void virtio_pci_set_config_vector(struct virtio_pci *vp, uint16_t value);
+void virtio_pci_set_queue_vector(struct virtio_pci *vp, struct virtio_queue *queue, uint16_t value);
 /* Device status written; 0 also puts the transport's registers back. */
 void virtio_pci_set_status(struct virtio_pci *vp, uint8_t status, bool legacy);
 

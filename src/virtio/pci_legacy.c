@@ -102,12 +102,11 @@ static void legacy_write(void *opaque, uint64_t offset, unsigned int size, uint6
 		virtio_pci_set_status(vp, (uint8_t)value, true);
 		break;
 	case VIRTIO_MSI_CONFIG_VECTOR << 4 | 2:
-		virtio_pci_set_vector(vp, &vp->config_vector, (uint16_t)value);
+		virtio_pci_set_config_vector(vp, (uint16_t)value);
 		break;
 	case VIRTIO_MSI_QUEUE_VECTOR << 4 | 2:
 		if (queue)
-			virtio_pci_set_vector(vp, &vp->queue_vector[vp->queue_select],
-					      (uint16_t)value);
+			virtio_pci_set_queue_vector(vp, queue, (uint16_t)value);
 		break;
 	}
 }

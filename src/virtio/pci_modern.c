@@ -2,7 +2,7 @@
  * virtio over PCI, the modern registers: BAR 4, memory, and the capabilities that point there.
  * Virtio 1.3 §4.1.4.
  *
- *	0x0000  common configuration     struct virtio_pci_common_cfg
+ *	0x0000  common configuration     struct virtio_pci_common_cfg, and queue_reset
  *	0x1000  ISR status               one byte, cleared by reading
  *	0x2000  device configuration
  *	0x3000  doorbells                queue n at 4 * n; what is written doesn't matter
@@ -22,6 +22,12 @@
 
 /* ---- common configuration, §4.1.4.3 ---- */
 
+struct common_cfg {
+	struct virtio_pci_common_cfg basic;
+	uint16_t queue_notify_data; /* VIRTIO_F_NOTIF_CONFIG_DATA isn't offered */
+	uint16_t queue_reset; /* write 1; when the write is done, the reset is, and it reads as 0 */
+};
+
 static uint32_t word_of(uint64_t features, uint32_t select)
 {
 	return select < 2 ? (uint32_t)(features >> 32 * select) : 0;
@@ -32,11 +38,12 @@ static uint64_t common_read(void *opaque, uint64_t offset, unsigned int size)
 	struct virtio_pci *vp = opaque;
 	struct virtio_dev *vdev = vp->vdev;
 	const struct virtio_queue *queue = virtio_pci_selected(vp);
-	struct virtio_pci_common_cfg c;
+	struct common_cfg cfg = {0};
+	struct virtio_pci_common_cfg *c = &cfg.basic;
 
-	if (offset + size > sizeof(c))
+	if (offset + size > sizeof(cfg))
 		return 0;
-	c = (struct virtio_pci_common_cfg){
+	*c = (struct virtio_pci_common_cfg){
 		.device_feature_select = vp->device_feature_select,
 		.device_feature =
 			word_of(virtio_features_offered(vdev, false), vp->device_feature_select),
@@ -50,17 +57,17 @@ static uint64_t common_read(void *opaque, uint64_t offset, unsigned int size)
 		.queue_msix_vector = virtio_pci_selected_vector(vp),
 	};
 	if (queue) {
-		c.queue_size = queue->config.size;
-		c.queue_enable = queue->enabled;
-		c.queue_notify_off = queue->ring.index;
-		c.queue_desc_lo = (uint32_t)queue->config.desc;
-		c.queue_desc_hi = (uint32_t)(queue->config.desc >> 32);
-		c.queue_avail_lo = (uint32_t)queue->config.avail;
-		c.queue_avail_hi = (uint32_t)(queue->config.avail >> 32);
-		c.queue_used_lo = (uint32_t)queue->config.used;
-		c.queue_used_hi = (uint32_t)(queue->config.used >> 32);
+		c->queue_size = queue->config.size;
+		c->queue_enable = queue->enabled;
+		c->queue_notify_off = queue->ring.index;
+		c->queue_desc_lo = (uint32_t)queue->config.desc;
+		c->queue_desc_hi = (uint32_t)(queue->config.desc >> 32);
+		c->queue_avail_lo = (uint32_t)queue->config.avail;
+		c->queue_avail_hi = (uint32_t)(queue->config.avail >> 32);
+		c->queue_used_lo = (uint32_t)queue->config.used;
+		c->queue_used_hi = (uint32_t)(queue->config.used >> 32);
 	}
-	return virtio_config_load(&c, (uint32_t)offset, size);
+	return virtio_config_load(&cfg, (uint32_t)offset, size);
 }
 
 static void driver_feature_write(struct virtio_pci *vp, uint32_t value)
@@ -90,7 +97,12 @@ static void queue_write(struct virtio_pci *vp, struct virtio_queue *queue, uint6
 	bool high = offset_size >> 4 & 4; /* half of a 64-bit register */
 
 	if (offset_size == (VIRTIO_PCI_COMMON_Q_MSIX << 4 | 2)) {
-		virtio_pci_set_vector(vp, &vp->queue_vector[vp->queue_select], (uint16_t)value);
+		virtio_pci_set_queue_vector(vp, queue, (uint16_t)value);
+		return;
+	}
+	if (offset_size == (offsetof(struct common_cfg, queue_reset) << 4 | 2)) {
+		if (value == 1 && virtio_queue_reset(queue))
+			virtio_pci_set_queue_vector(vp, queue, VIRTIO_MSI_NO_VECTOR);
 		return;
 	}
 	/* The rest is settled then. §4.1.4.3.2: 0 to queue_enable is forbidden. */
@@ -137,7 +149,7 @@ static void common_write(void *opaque, uint64_t offset, unsigned int size, uint6
 		driver_feature_write(vp, (uint32_t)value);
 		break;
 	case VIRTIO_PCI_COMMON_MSIX << 4 | 2:
-		virtio_pci_set_vector(vp, &vp->config_vector, (uint16_t)value);
+		virtio_pci_set_config_vector(vp, (uint16_t)value);
 		break;
 	case VIRTIO_PCI_COMMON_STATUS << 4 | 1:
 		virtio_pci_set_status(vp, (uint8_t)value, false);
@@ -319,7 +331,7 @@ static int caps_add(struct virtio_pci *vp)
 	if (cfg < 0)
 		return cfg;
 	return cap_add(vp, VIRTIO_PCI_CAP_COMMON_CFG, plain, VIRTIO_PCI_COMMON * REGION_SIZE,
-		       sizeof(struct virtio_pci_common_cfg));
+		       sizeof(struct common_cfg));
 }
 
 int virtio_pci_modern_init(struct virtio_pci *vp, struct err *err)

@@ -30,7 +30,7 @@
 #include "base/err.h"
 #include "kvm/mem.h"
 
-#define VIRTQ_SIZE_MAX 1024 /* entries; a power of two for split rings */
+#define VIRTQ_SIZE_MAX 32768 /* entries, the most that virtio has; a power of two for split rings */
 
 /* A position (see virtq_start()) that stands for a ring nobody has used yet, of either format. */
 #define VIRTQ_POSITION_NEW UINT32_MAX
@@ -101,14 +101,14 @@ struct virtq {
 			struct vring_packed_desc *ring;
 			const struct vring_packed_desc_event *driver;
 			struct vring_packed_desc_event *device;
-			uint16_t avail_at, used_at;	/* next entries to pop, and to fill */
-			bool avail_wrap, used_wrap;	/* the wrap counters there */
-			uint16_t in_flight;		/* entries popped, not flushed */
-			uint16_t batch;			/* of these: filled */
-			uint16_t batch_at;		/* where the batch starts */
-			uint64_t batch_first;		/* len, id, flags to be written there */
-			uint16_t pops;			/* chains popped and not given back */
-			uint16_t descs[VIRTQ_SIZE_MAX]; /* of the chains popped last */
+			uint16_t avail_at, used_at; /* next entries to pop, and to fill */
+			bool avail_wrap, used_wrap; /* the wrap counters there */
+			uint16_t in_flight;	    /* entries popped, not flushed */
+			uint16_t batch;		    /* of these: filled */
+			uint16_t batch_at;	    /* where the batch starts */
+			uint64_t batch_first;	    /* len, id, flags to be written there */
+			uint16_t pop_at;	    /* where descs goes on */
+			uint16_t *descs;	    /* of the `size` chains popped last, a ring */
 		};
 	};
 };

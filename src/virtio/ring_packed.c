@@ -33,6 +33,7 @@
  */
 #include <linux/virtio_ring.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "virtio/ring_internal.h"
 
@@ -134,12 +135,15 @@ int virtq_packed_start(struct virtq *q, uint32_t position)
 	/* At a position no chain is in flight, so both stand at the same entry. */
 	if (position >> 16 != (position & UINT16_MAX) || at >= q->size)
 		return -EINVAL;
+	q->descs = calloc(q->size, sizeof(q->descs[0]));
+	if (!q->descs)
+		return -ENOMEM;
 	q->ring = mem_ptr(q->mem, config->desc, sizeof(struct vring_packed_desc) * q->size);
 	q->driver = mem_ptr(q->mem, config->avail, EVENT_BYTES);
 	q->device = mem_ptr(q->mem, config->used, EVENT_BYTES);
 	q->avail_at = q->used_at = at;
 	q->avail_wrap = q->used_wrap = position & EVENT_WRAP;
-	q->in_flight = q->batch = q->pops = 0;
+	q->in_flight = q->batch = q->pop_at = 0;
 	return 0;
 }
 
@@ -148,6 +152,8 @@ uint32_t virtq_packed_stop(struct virtq *q)
 	uint32_t avail = q->avail_at | (q->avail_wrap ? EVENT_WRAP : 0);
 	uint32_t used = q->used_at | (q->used_wrap ? EVENT_WRAP : 0);
 
+	free(q->descs);
+	q->descs = NULL;
 	q->ring = NULL;
 	q->driver = NULL;
 	q->device = NULL;
@@ -259,7 +265,8 @@ int virtq_packed_pop(struct virtq *q, struct virtq_chain *chain, struct iovec *i
 				      .descs = n,
 				      .out_bytes = (uint32_t)b.bytes[0],
 				      .in_bytes = (uint32_t)b.bytes[1]};
-	q->descs[q->pops++ % VIRTQ_SIZE_MAX] = n;
+	q->descs[q->pop_at] = n;
+	q->pop_at = q->pop_at + 1 < q->size ? q->pop_at + 1 : 0;
 	q->avail_at = at;
 	q->avail_wrap = wrap;
 	q->in_flight += n;
@@ -272,8 +279,10 @@ void virtq_packed_unpop(struct virtq *q, uint16_t n)
 	if (q->latched)
 		return;
 	for (uint16_t i = 0; i < n; i++) {
-		uint16_t descs = q->descs[--q->pops % VIRTQ_SIZE_MAX];
+		uint16_t descs;
 
+		q->pop_at = (q->pop_at ? q->pop_at : q->size) - 1;
+		descs = q->descs[q->pop_at];
 		q->in_flight -= descs;
 		if (q->avail_at < descs) {
 			q->avail_at += q->size;

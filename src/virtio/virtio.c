@@ -11,16 +11,16 @@
  *	DRIVER_OK --> eventfd ---> ring mapped --> model->work()              doorbells on, look again
  *
  * Latching may happen on any thread, holding anything. So it only sets a bit and rings every
- * queue's eventfd itself: each I/O thread then finds the bit and takes its own queue down.
+ * queue's eventfd itself: each I/O thread then finds the bit and takes its own queue down. Queues
+ * that are lent to somebody else are virtio_lend.c's.
  *
- * What it does not do: know about PCI; hold requests (the models do); reset of a single queue by
- * modern drivers (VIRTIO_F_RING_RESET is not offered).
+ * What it does not do: know about PCI; hold requests (the models do).
  */
 #include <errno.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "virtio/virtio.h"
+#include "virtio/virtio_internal.h"
 
 #define LEGACY_ONLY  (1u << VIRTIO_F_NOTIFY_ON_EMPTY | 1u << VIRTIO_F_ANY_LAYOUT)
 #define S_NEGOTIATED (VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK)
@@ -40,7 +40,7 @@ static bool status_has(const struct virtio_dev *dev, uint8_t bits)
 
 /* ---- latching ---- */
 
-static void ring_eventfd(int fd)
+void virtio_eventfd_ring(int fd)
 {
 	/* Fails only when the counter is full, and then the reader has been told already. */
 	(void)!eventfd_write(fd, 1);
@@ -57,7 +57,8 @@ void virtio_latch(struct virtio_dev *dev, const char *reason)
 	log_limited(&dev->log, "%s: %s; the device stops until its driver resets it",
 		    dev->device->id, reason);
 	for (unsigned int i = 0; i < dev->n_queues; i++)
-		ring_eventfd(dev->queue[i].kick_fd);
+		virtio_eventfd_ring(dev->queue[i].kick_fd);
+	virtio_lend_latched(dev);
 	/* §2.1.2: the driver is told when it has set DRIVER_OK. */
 	if (old & VIRTIO_CONFIG_S_DRIVER_OK)
 		dev->notify_config(dev);
@@ -110,13 +111,17 @@ static void queue_up(void *arg)
 {
 	struct virtio_queue *queue = arg;
 	eventfd_t stale;
+	int ret;
 
 	if (queue->running)
 		return;
 	/* RAM doesn't move, so what queue_enable accepted is still good; unless the driver enabled
 	 * the queue first and chose the other ring format afterwards. */
-	if (virtq_start(&queue->ring, &queue->config, queue->position)) {
-		virtio_latch(queue->dev, "a queue's rings are none of the negotiated format");
+	ret = virtq_start(&queue->ring, &queue->config, queue->position);
+	if (ret) {
+		virtio_latch(queue->dev,
+			     ret == -ENOMEM ? "the host has no memory for a queue"
+					    : "a queue's rings are none of the negotiated format");
 		return;
 	}
 	if (loop_fd_add(queue->loop, &queue->kick, EPOLLIN)) {
@@ -185,13 +190,17 @@ static void queue_go(struct virtio_queue *queue)
 	queue->config.indirect = virtio_has(dev, VIRTIO_RING_F_INDIRECT_DESC);
 	queue->config.notify_on_empty = virtio_has(dev, VIRTIO_F_NOTIFY_ON_EMPTY);
 	dev->doorbell(dev, queue, true);
-	loop_call(queue->loop, queue_up, queue);
+	if (!virtio_lend(queue))
+		loop_call(queue->loop, queue_up, queue);
 }
 
-static void queue_halt(struct virtio_queue *queue)
+void virtio_queue_halt(struct virtio_queue *queue)
 {
 	queue->dev->doorbell(queue->dev, queue, false);
-	loop_call(queue->loop, queue_down, queue);
+	if (queue->lent)
+		virtio_lend_end(queue);
+	else
+		loop_call(queue->loop, queue_down, queue);
 }
 
 static void queues_go(struct virtio_dev *dev)
@@ -206,7 +215,7 @@ static void queues_halt(struct virtio_dev *dev)
 {
 	for (unsigned int i = 0; dev->started && i < dev->n_queues; i++) {
 		if (dev->queue[i].enabled)
-			queue_halt(&dev->queue[i]);
+			virtio_queue_halt(&dev->queue[i]);
 	}
 }
 
@@ -238,8 +247,34 @@ void virtio_queue_disable(struct virtio_queue *queue)
 	if (!queue->enabled)
 		return;
 	if (queue->dev->started)
-		queue_halt(queue);
+		virtio_queue_halt(queue);
 	queue->enabled = false;
+}
+
+void virtio_queue_restart(struct virtio_queue *queue)
+{
+	if (!queue->dev->started || !queue->enabled)
+		return;
+	virtio_queue_halt(queue);
+	queue_go(queue);
+}
+
+static void queue_default(struct virtio_queue *queue)
+{
+	queue->enabled = false;
+	queue->position = 0;
+	queue->config = (struct virtq_config){.size = queue->size_max};
+}
+
+bool virtio_queue_reset(struct virtio_queue *queue)
+{
+	struct virtio_dev *dev = queue->dev;
+
+	if (!status_has(dev, VIRTIO_CONFIG_S_FEATURES_OK) || !virtio_has(dev, VIRTIO_F_RING_RESET))
+		return false;
+	virtio_queue_disable(queue);
+	queue_default(queue);
+	return true;
 }
 
 /* ---- features and status ---- */
@@ -333,7 +368,7 @@ void virtio_queue_kick(struct virtio_queue *queue)
 	if (dev->legacy && !dev->started)
 		start(dev);
 	if (dev->started)
-		ring_eventfd(queue->kick_fd);
+		virtio_eventfd_ring(queue->kick_fd);
 }
 
 void virtio_set_dma(struct virtio_dev *dev, bool on)
@@ -353,13 +388,8 @@ void virtio_reset(struct virtio_dev *dev)
 	dev->started = false;
 	dev->legacy = false;
 	dev->features = 0;
-	for (unsigned int i = 0; i < dev->n_queues; i++) {
-		struct virtio_queue *queue = &dev->queue[i];
-
-		queue->enabled = false;
-		queue->position = 0;
-		queue->config = (struct virtq_config){.size = queue->size_max};
-	}
+	for (unsigned int i = 0; i < dev->n_queues; i++)
+		queue_default(&dev->queue[i]);
 	if (dev->model->reset)
 		dev->model->reset(dev);
 	__atomic_store_n(&dev->status, 0, __ATOMIC_SEQ_CST);
@@ -423,10 +453,15 @@ int virtio_dev_init(struct virtio_dev *dev, uint64_t ring_features, struct err *
 	int ret = 0;
 
 	dev->features_offered |= ring_features;
+	if (dev->features_limit)
+		dev->features_offered &= dev->features_limit;
+	dev->halt_fd = -1;
 	for (unsigned int i = 0; i < VIRTIO_QUEUES_MAX; i++)
-		dev->queue[i].kick_fd = -1;
+		dev->queue[i].kick_fd = dev->queue[i].own_call_fd = -1;
 	for (unsigned int i = 0; i < dev->n_queues && !ret; i++)
 		ret = queue_init(&dev->queue[i], dev, i, err);
+	if (!ret && dev->lends)
+		ret = virtio_lend_init(dev, err);
 	if (ret)
 		virtio_dev_destroy(dev);
 	return ret;
@@ -436,6 +471,7 @@ void virtio_dev_destroy(struct virtio_dev *dev)
 {
 	queues_halt(dev);
 	dev->started = false;
+	virtio_lend_destroy(dev);
 	for (unsigned int i = 0; i < dev->n_queues; i++) {
 		if (dev->queue[i].kick_fd >= 0)
 			close(dev->queue[i].kick_fd);
@@ -448,11 +484,13 @@ void virtio_dev_destroy(struct virtio_dev *dev)
 void virtio_info(struct virtio_dev *dev, json_t *object)
 {
 	char features[24];
-	unsigned int enabled = 0;
+	unsigned int enabled = 0, lent = 0;
 
 	pthread_mutex_lock(&dev->device->lock);
-	for (unsigned int i = 0; i < dev->n_queues; i++)
+	for (unsigned int i = 0; i < dev->n_queues; i++) {
 		enabled += dev->queue[i].enabled;
+		lent += dev->queue[i].lent && !dev->queue[i].parked;
+	}
 	snprintf(features, sizeof(features), "0x%llx", (unsigned long long)dev->features);
 	json_object_set_new(object, "status", json_integer(virtio_get_status(dev)));
 	json_object_set_new(object, "running", json_boolean(dev->started));
@@ -464,6 +502,7 @@ void virtio_info(struct virtio_dev *dev, json_t *object)
 	json_object_set_new(object, "features", json_string(features));
 	json_object_set_new(object, "queues", json_integer(dev->n_queues));
 	json_object_set_new(object, "queues-enabled", json_integer(enabled));
+	json_object_set_new(object, "queues-lent", json_integer(lent));
 	pthread_mutex_unlock(&dev->device->lock);
 	if (dev->model->info)
 		dev->model->info(dev, object);

@@ -24,6 +24,10 @@
  * A device touches guest memory between queue_start() and queue_stop() only: these come at
  * DRIVER_OK and reset, and also whenever the transport takes the right to do DMA away (PCI: bus
  * master off) and gives it back; the ring goes on where it was.
+ *
+ * A model may lend a queue to somebody else who serves rings (the host's kernel, another process)
+ * instead: then the doorbell's and the interrupt's eventfds go there, and no thread of vireo's has
+ * anything to do with it until it is returned, with the position. See virtio_lend.c.
  */
 #ifndef VIREO_VIRTIO_VIRTIO_H
 #define VIREO_VIRTIO_VIRTIO_H
@@ -49,13 +53,28 @@ static inline uint64_t virtio_bit(unsigned int bit)
 struct virtio_dev;
 struct virtio_queue;
 
+/* What somebody else needs to serve a queue, beside queue->config. */
+struct virtio_loan {
+	uint32_t position; /* where the ring starts, as for virtq_start() */
+	int kick_fd;	   /* eventfd of the doorbell */
+	int call_fd;	   /* eventfd of the interrupt */
+	bool direct; /* the interrupt reaches the driver with no help of vireo's (MSI-X), or is unwanted */
+};
+
+enum virtio_lend {
+	VIRTIO_LEND_NOT,  /* the I/O thread serves the queue */
+	VIRTIO_LEND_DONE, /* somebody else does, until queue_return() */
+	VIRTIO_LEND_PARK, /* nobody does: the model will ask for virtio_queue_restart() */
+};
+
 struct virtio_model {
 	uint16_t id;	      /* device type, virtio 1.3 §5: 1 = network card */
 	uint32_t pci_class;   /* 24 bits */
 	unsigned int vectors; /* MSI-X vectors that suit it by default */
 
 	/* Fills dev->n_queues, queue[].size_max (a power of two, VIRTQ_SIZE_MAX at most),
-	 * queue[].loop, features_offered (device bits), config_size; may change dev->vectors.
+	 * queue[].loop, features_offered (device bits), config_size; may change dev->vectors,
+	 * set features_limit and lends.
 	 * realize may fail, having undone its own work; unrealize undoes it later, when all queues
 	 * are stopped. */
 	int (*realize)(struct virtio_dev *dev, struct err *err);
@@ -78,6 +97,13 @@ struct virtio_model {
 	 * readable) call virtio_queue_work(), which checks that. */
 	bool (*work)(struct virtio_queue *queue);
 
+	/* Where dev->lends: a queue is to be served; or what was lent is taken back, returning the
+	 * ring's position: then nobody touches the ring any more, and every chain taken from it has
+	 * been used. Device lock held. queue_call: the interrupt goes to another eventfd from now on. */
+	enum virtio_lend (*queue_lend)(struct virtio_queue *queue, const struct virtio_loan *loan);
+	uint32_t (*queue_return)(struct virtio_queue *queue);
+	void (*queue_call)(struct virtio_queue *queue, int call_fd);
+
 	/* After negotiation (FEATURES_OK, or legacy DRIVER_OK), before queues start; lock held. May
 	 * be NULL. */
 	void (*features_ready)(struct virtio_dev *dev);
@@ -99,11 +125,15 @@ struct virtio_queue {
 	struct virtq_config config; /* as the driver writes it, before it is enabled */
 	bool enabled;		    /* by the driver */
 	uint32_t position;	    /* of the ring, while it isn't running */
+	bool lent, parked;	    /* not the I/O thread's; parked: nobody's */
+	int call_fd;		    /* lent: where its interrupt goes now */
+	int own_call_fd; /* an eventfd for an interrupt that isn't one; -1: dev->lends is off */
 	/* the I/O thread's */
 	bool running;	  /* between queue_start and queue_stop */
 	bool wants_kicks; /* see virtio_queue_want_kicks() */
 	int kick_fd;	  /* eventfd that the doorbell signals */
 	struct loop_fd kick;
+	struct loop_fd call; /* own_call_fd, while that has to be passed on */
 	struct loop_poller poller;
 };
 
@@ -117,12 +147,16 @@ struct virtio_dev {
 	uint32_t config_size;	   /* bytes */
 	unsigned int vectors;	   /* MSI-X, wanted: model->vectors or what its realize() sets */
 	uint64_t features_offered; /* virtio_dev_init() adds those of ring and transport */
+	uint64_t features_limit;   /* 0, or nothing else is offered (set by realize) */
 	uint64_t features;	   /* the driver's; a subset of the offered ones once negotiated */
 	uint8_t status;		   /* atomics: I/O threads latch */
 	bool legacy;		   /* the driver uses the legacy interface (since reset) */
 	bool started;		   /* DRIVER_OK; queues run if dma, too */
 	bool dma;		   /* the transport lets us touch guest memory */
+	bool lends;		   /* the model may lend queues (set by realize) */
 	uint8_t config_generation; /* atomics */
+	int halt_fd; /* lends: tells the control thread to take back what is lent; else -1 */
+	struct loop_fd halt;
 	struct log_limit log;
 	struct counter latched; /* times that it latched; shared */
 	struct counter refused; /* feature sets and queue addresses; lock held */
@@ -132,6 +166,9 @@ struct virtio_dev {
 	void (*notify_config)(struct virtio_dev *dev);
 	/* Tie the queue's doorbell to kick_fd, or untie it. Lock held. */
 	void (*doorbell)(struct virtio_dev *dev, struct virtio_queue *queue, bool on);
+	/* The eventfd that is the queue's interrupt; -ENOENT: the driver wants none; -ENOTSUP: it takes
+	 * notify_queue(). Lock held. May be NULL: -ENOTSUP. */
+	int (*call_fd)(struct virtio_dev *dev, struct virtio_queue *queue);
 };
 
 static inline bool virtio_has(const struct virtio_dev *dev, unsigned int bit)
@@ -156,6 +193,10 @@ bool virtio_queue_work(struct virtio_queue *queue);
  * queue that has buffers waits for a frame; a send queue whose back end is full waits until that is
  * writable). I/O thread. */
 void virtio_queue_want_kicks(struct virtio_queue *queue, bool want);
+
+/* Stops the queue, if it runs, and lets it go on where it was: the model is asked anew who serves it.
+ * Device lock held. */
+void virtio_queue_restart(struct virtio_queue *queue);
 
 /* `size` bytes at offset of a model's configuration structure, as a number: what config_read()
  * returns. */
@@ -188,6 +229,11 @@ uint8_t virtio_get_status(const struct virtio_dev *dev); /* any thread */
 void virtio_queue_enable(struct virtio_queue *queue);
 /* The driver takes one queue back (legacy: page frame number 0). */
 void virtio_queue_disable(struct virtio_queue *queue);
+/* A modern driver resets one queue (VIRTIO_F_RING_RESET, virtio 1.3 §2.6.1): it stops and is as after
+ * a reset of the device; false: this wasn't negotiated. */
+bool virtio_queue_reset(struct virtio_queue *queue);
+/* What call_fd() says of the queue has changed. */
+void virtio_queue_call_changed(struct virtio_queue *queue);
 /* The doorbell was rung through an exit. */
 void virtio_queue_kick(struct virtio_queue *queue);
 /* May guest memory be touched? When off it returns only after every I/O thread has let go; on lets

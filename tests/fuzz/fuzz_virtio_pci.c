@@ -1,8 +1,8 @@
 /*
  * virtio over PCI under a hostile driver: the input is a list of accesses to the registers of a toy
  * device with two queues, to its configuration space and to guest memory, mixed with moments at
- * which its I/O thread runs. The first byte chooses the device's options. What must hold after each
- * step is in check().
+ * which its I/O thread runs. The first byte chooses the device's options. Its queues are also lent to
+ * somebody else, who is as careful, and taken back. What must hold after each step is in check().
  */
 #include <errno.h>
 #include <linux/virtio_ids.h>
@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include "base/iov.h"
 #include "fake_platform.h"
@@ -30,6 +31,12 @@ struct toy {
 	struct virtio_dev vdev;
 	uint8_t config[12];
 	bool up[QUEUES]; /* between queue_start and queue_stop */
+	enum virtio_lend policy;
+	struct borrowed {
+		bool has;
+		struct virtq ring;
+		struct virtio_loan loan;
+	} borrowed[QUEUES];
 };
 
 static const struct opt_desc toy_opts[] = {{.type = OPT_END}};
@@ -39,6 +46,7 @@ static int toy_realize(struct virtio_dev *dev, struct err *err)
 	dev->n_queues = QUEUES;
 	dev->config_size = sizeof(((struct toy *)dev)->config);
 	dev->features_offered = 0x23;
+	dev->lends = true;
 	for (unsigned int i = 0; i < QUEUES; i++) {
 		dev->queue[i].size_max = 8;
 		dev->queue[i].loop = dev->device->platform->control;
@@ -75,7 +83,7 @@ static void toy_stop(struct virtio_queue *queue)
 	*toy_up(queue) = false;
 }
 
-static bool toy_work(struct virtio_queue *queue)
+static bool echo(struct virtq *ring)
 {
 	struct iovec iov[8];
 	struct virtq_chain c;
@@ -83,19 +91,78 @@ static bool toy_work(struct virtio_queue *queue)
 	uint8_t buf[64];
 	int ret = 0;
 
-	if (!*toy_up(queue))
-		abort();
-	while (n < 4 && (ret = virtq_pop(&queue->ring, &c, iov, 8)) == 1) {
+	while (n < 4 && (ret = virtq_pop(ring, &c, iov, 8)) == 1) {
 		size_t len = iov_read(c.iov, c.n_out, 0, buf, sizeof(buf));
 
-		virtq_fill(&queue->ring, &c,
-			   (uint32_t)iov_write(c.iov + c.n_out, c.n_in, 0, buf, len));
+		virtq_fill(ring, &c, (uint32_t)iov_write(c.iov + c.n_out, c.n_in, 0, buf, len));
 		n++;
 	}
 	if (ret == -E2BIG)
-		virtq_latch(&queue->ring, "too many pieces");
-	virtq_flush(&queue->ring);
+		virtq_latch(ring, "too many pieces");
+	virtq_flush(ring);
 	return n;
+}
+
+static bool toy_work(struct virtio_queue *queue)
+{
+	if (!*toy_up(queue))
+		abort();
+	return echo(&queue->ring);
+}
+
+/* ---- somebody else ---- */
+
+static struct borrowed *toy_borrowed(struct virtio_queue *queue)
+{
+	return &((struct toy *)queue->dev)->borrowed[queue->ring.index];
+}
+
+static void borrowed_notify(struct virtq *q)
+{
+	(void)!eventfd_write(((struct borrowed *)q->opaque)->loan.call_fd, 1);
+}
+
+static void borrowed_broken(struct virtq *q, const char *reason)
+{
+}
+
+static enum virtio_lend toy_lend(struct virtio_queue *queue, const struct virtio_loan *loan)
+{
+	struct borrowed *b = toy_borrowed(queue);
+	struct toy *toy = (struct toy *)queue->dev;
+
+	if (b->has || *toy_up(queue) || !queue->dev->started || !queue->dev->dma)
+		abort();
+	if (toy->policy != VIRTIO_LEND_DONE)
+		return toy->policy;
+	b->loan = *loan;
+	b->ring = (struct virtq){.mem = queue->ring.mem,
+				 .notify = borrowed_notify,
+				 .broken = borrowed_broken,
+				 .opaque = b};
+	if (virtq_start(&b->ring, &queue->config, loan->position))
+		abort();
+	b->has = true;
+	return VIRTIO_LEND_DONE;
+}
+
+static uint32_t toy_return(struct virtio_queue *queue)
+{
+	struct borrowed *b = toy_borrowed(queue);
+
+	if (!b->has)
+		abort();
+	b->has = false;
+	return virtq_stop(&b->ring);
+}
+
+static void toy_call(struct virtio_queue *queue, int call_fd)
+{
+	struct borrowed *b = toy_borrowed(queue);
+
+	if (!b->has || call_fd < 0)
+		abort();
+	b->loan.call_fd = call_fd;
 }
 
 static void toy_link(struct virtio_dev *dev, bool up)
@@ -114,6 +181,9 @@ static const struct virtio_model toy = {
 	.queue_start = toy_start,
 	.queue_stop = toy_stop,
 	.work = toy_work,
+	.queue_lend = toy_lend,
+	.queue_return = toy_return,
+	.queue_call = toy_call,
 	.set_link = toy_link,
 };
 
@@ -172,7 +242,7 @@ static void bring_up(struct fuzz *f, bool legacy)
 	fp_store(&f->fp, BAR4 + VIRTIO_PCI_COMMON_GFSELECT, 4, 0);
 	fp_store(&f->fp, BAR4 + VIRTIO_PCI_COMMON_GF, 4, take(&f->in, 4) & 0x30000023);
 	fp_store(&f->fp, BAR4 + VIRTIO_PCI_COMMON_GFSELECT, 4, 1);
-	fp_store(&f->fp, BAR4 + VIRTIO_PCI_COMMON_GF, 4, 1);
+	fp_store(&f->fp, BAR4 + VIRTIO_PCI_COMMON_GF, 4, 0x101);
 	fp_store(&f->fp, BAR4 + VIRTIO_PCI_COMMON_STATUS, 1, 11);
 	for (unsigned int i = 0; i < QUEUES; i++) {
 		fp_store(&f->fp, BAR4 + VIRTIO_PCI_COMMON_Q_SELECT, 2, i);
@@ -187,6 +257,15 @@ static void bring_up(struct fuzz *f, bool legacy)
 /* The I/O thread's turn. */
 static void run(struct virtio_queue *queue)
 {
+	struct borrowed *b = toy_borrowed(queue);
+
+	if (b->has) {
+		echo(&b->ring);
+		if (b->ring.latched)
+			virtio_latch(queue->dev, "the other side finds nonsense");
+		if (queue->call.loop)
+			queue->call.ready(&queue->call, EPOLLIN);
+	}
 	if (!queue->running)
 		return;
 	queue->kick.ready(&queue->kick, EPOLLIN);
@@ -209,6 +288,17 @@ static void memory(struct fuzz *f)
 
 	for (unsigned int i = 0; i < n && at + i < RAM_SIZE; i++)
 		f->mem.range[0].hva[at + i] = (uint8_t)take(&f->in, 1);
+}
+
+/* Who is to serve the queues from now on; one of them at once. */
+static void lend(struct fuzz *f, unsigned int how)
+{
+	struct toy *toy = (struct toy *)f->vp->vdev;
+
+	toy->policy = how % 3;
+	pthread_mutex_lock(&f->dev->lock);
+	virtio_queue_restart(&f->vp->vdev->queue[take(&f->in, 1) % QUEUES]);
+	pthread_mutex_unlock(&f->dev->lock);
 }
 
 static void step(struct fuzz *f)
@@ -254,7 +344,12 @@ static void step(struct fuzz *f)
 	case 10:
 		memory(f);
 		break;
-	case 11:
+	case 11: /* the control thread's turn, or an I/O thread's */
+		if (op & 0x20) {
+			f->vp->vdev->halt.ready(&f->vp->vdev->halt, EPOLLIN);
+			break;
+		}
+		/* fallthrough */
 	case 12:
 		run(&f->vp->vdev->queue[op >> 4 & 1]);
 		break;
@@ -270,6 +365,8 @@ static void step(struct fuzz *f)
 	case 15:
 		if (op & 0x10)
 			virtio_pci_set_link(f->dev, op & 0x20);
+		else if (op & 0x20)
+			lend(f, op >> 6);
 		else
 			device_reset(f->dev);
 		break;
@@ -290,7 +387,12 @@ static void check(const struct fuzz *f)
 		const struct virtio_queue *queue = &vdev->queue[i];
 
 		bells += f->vp->bell_region[i] != NULL;
-		if (queue->running && (!queue->enabled || !vdev->started || !vdev->dma))
+		if ((queue->running || queue->lent) &&
+		    (!queue->enabled || !vdev->started || !vdev->dma))
+			abort();
+		if (queue->running && queue->lent)
+			abort();
+		if (((const struct toy *)vdev)->borrowed[i].has != (queue->lent && !queue->parked))
 			abort();
 		if (queue->enabled && virtq_config_error(&f->mem, &queue->config))
 			abort();

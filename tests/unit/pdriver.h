@@ -21,7 +21,7 @@ struct pdriver {
 	uint16_t avail_at, used_at;
 	bool avail_wrap, used_wrap;
 	uint16_t next_id;
-	uint16_t descs[1024]; /* entries of a chain, by id */
+	uint16_t descs[32768]; /* entries of a chain, by id */
 };
 
 struct pdriver_used {
@@ -110,7 +110,7 @@ static inline void pdriver_put(struct pdriver *d, uint64_t addr, uint32_t len, u
 			       uint16_t flags)
 {
 	pdriver_desc(d, d->desc, d->avail_at, addr, len, id, flags | pdriver_flags(d->avail_wrap));
-	d->descs[id % 1024] = 1;
+	d->descs[id % 32768] = 1;
 	pdriver_step(d, &d->avail_at, &d->avail_wrap, 1);
 }
 

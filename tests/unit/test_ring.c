@@ -374,7 +374,7 @@ static void test_config(void **state)
 	assert_null(virtq_config_error(&f.mem, &f.config));
 	BAD(size, 0);
 	BAD(size, 3);
-	BAD(size, 2048);
+	BAD(size, VIRTQ_SIZE_MAX - 1);
 	BAD(size, 0x8000);
 	BAD(desc, LOW + 8);
 	BAD(avail, LOW + 1);
@@ -389,6 +389,46 @@ static void test_config(void **state)
 	c.used = MID + 0x10000 - 72; /* 70 bytes: just fits */
 	assert_null(virtq_config_error(&f.mem, &c));
 #undef BAD
+	finish(&f);
+}
+
+/* The largest ring that virtio knows, full, more than twice round. */
+static void test_largest(void **state)
+{
+	const struct vdriver_buf buf = {0x200000, 8, false};
+	struct vring_used_elem e = {0};
+	struct fix f = {0};
+
+	vdriver_ram(&f.mem, 0x100000, 0x110000);
+	vdriver_init(&f.d, &f.mem, 0x100000, VIRTQ_SIZE_MAX);
+	f.q = (struct virtq){.mem = &f.mem, .notify = notify, .broken = broken, .opaque = &f};
+	f.config = (struct virtq_config){.size = VIRTQ_SIZE_MAX,
+					 .desc = f.d.desc,
+					 .avail = f.d.avail,
+					 .used = f.d.used,
+					 .event_idx = true};
+	assert_int_equal(virtq_start(&f.q, &f.config, 0), 0);
+	for (unsigned int round = 0; round < 3; round++) {
+		for (unsigned int i = 0; i < VIRTQ_SIZE_MAX; i++)
+			vdriver_add(&f.d, &buf, 1);
+		for (unsigned int i = 0; i < VIRTQ_SIZE_MAX; i++)
+			assert_int_equal(pop(&f), 1);
+		assert_int_equal(pop(&f), 0);
+		virtq_unpop(&f.q, VIRTQ_SIZE_MAX);
+		for (unsigned int i = 0; i < VIRTQ_SIZE_MAX; i++) {
+			assert_int_equal(pop(&f), 1);
+			virtq_fill(&f.q, &f.chain, i);
+		}
+		virtq_flush(&f.q);
+		for (unsigned int i = 0; i < VIRTQ_SIZE_MAX; i++) {
+			assert_true(vdriver_take(&f.d, &e));
+			assert_int_equal(e.id, i);
+			assert_int_equal(e.len, i);
+		}
+		assert_false(vdriver_take(&f.d, &e));
+	}
+	assert_int_equal(f.latches, 0);
+	virtq_stop(&f.q);
 	finish(&f);
 }
 
@@ -539,9 +579,9 @@ int main(void)
 		cmocka_unit_test(test_interrupt_flag),	cmocka_unit_test(test_interrupt_event),
 		cmocka_unit_test(test_notify_on_empty), cmocka_unit_test(test_kicks_flag),
 		cmocka_unit_test(test_kicks_event),	cmocka_unit_test(test_config),
-		cmocka_unit_test(test_bad_direct),	cmocka_unit_test(test_bad_indirect),
-		cmocka_unit_test(test_bad_avail),	cmocka_unit_test(test_bad_total),
-		cmocka_unit_test(test_latch_by_device),
+		cmocka_unit_test(test_largest),		cmocka_unit_test(test_bad_direct),
+		cmocka_unit_test(test_bad_indirect),	cmocka_unit_test(test_bad_avail),
+		cmocka_unit_test(test_bad_total),	cmocka_unit_test(test_latch_by_device),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

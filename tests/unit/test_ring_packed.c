@@ -70,6 +70,7 @@ static struct fix *start(struct fix *f, bool event_idx, bool indirect)
 
 static void finish(struct fix *f)
 {
+	virtq_stop(&f->q);
 	vdriver_ram_free(&f->mem);
 }
 
@@ -469,7 +470,7 @@ static void test_config(void **state)
 	assert_null(virtq_config_error(&f.mem, &f.config));
 	BAD(size, 0);
 	BAD(size, VIRTQ_SIZE_MAX + 1);
-	BAD(size, 0x8000);
+	BAD(size, VIRTQ_SIZE_MAX); /* reaches beyond RAM */
 	BAD(desc, LOW + 8);
 	BAD(avail, LOW + 2);
 	BAD(used, LOW + 2);
@@ -483,15 +484,61 @@ static void test_config(void **state)
 	c.used = MID + 0x10000 - 4;
 	c.size = 1;
 	assert_null(virtq_config_error(&f.mem, &c));
-	c.size = VIRTQ_SIZE_MAX - 1;
+	c.size = 1023;
 	assert_null(virtq_config_error(&f.mem, &c));
 #undef BAD
+	virtq_stop(&f.q);
 	/* Positions that are none of such a ring. */
 	assert_int_equal(virtq_start(&f.q, &f.config, SIZE << 16 | SIZE), -EINVAL);
 	assert_int_equal(virtq_start(&f.q, &f.config, 1), -EINVAL);
 	assert_int_equal(virtq_start(&f.q, &f.config, 0x80000000), -EINVAL);
 	assert_int_equal(virtq_start(&f.q, &f.config, 0), 0);
 	finish(&f);
+}
+
+/* The largest ring that virtio knows, full, and a size that is no power of two; chains given back
+ * across the ring's end. */
+static void test_largest(void **state)
+{
+	const struct vdriver_buf buf = {0x200000, 8, false};
+	const uint16_t sizes[] = {VIRTQ_SIZE_MAX, VIRTQ_SIZE_MAX - 1};
+
+	for (unsigned int s = 0; s < 2; s++) {
+		struct pdriver_used u = {0};
+		struct fix f = {0};
+
+		vdriver_ram(&f.mem, 0x100000, 0x110000);
+		pdriver_init(&f.d, &f.mem, 0x100000, sizes[s]);
+		f.q = (struct virtq){
+			.mem = &f.mem, .notify = notify, .broken = broken, .opaque = &f};
+		f.config = (struct virtq_config){.size = sizes[s],
+						 .packed = true,
+						 .desc = f.d.desc,
+						 .avail = f.d.driver,
+						 .used = f.d.device};
+		assert_int_equal(virtq_start(&f.q, &f.config, VIRTQ_POSITION_NEW), 0);
+		for (unsigned int round = 0; round < 5; round++) {
+			unsigned int n = round % 2 ? 12345 : sizes[s];
+
+			f.d.next_id = 0;
+			for (unsigned int i = 0; i < n; i++)
+				pdriver_add(&f.d, &buf, 1);
+			for (unsigned int i = 0; i < n; i++)
+				assert_int_equal(pop(&f), 1);
+			assert_int_equal(pop(&f), 0);
+			virtq_unpop(&f.q, (uint16_t)n);
+			for (unsigned int i = 0; i < n; i++) {
+				assert_int_equal(pop(&f), 1);
+				virtq_fill(&f.q, &f.chain, 1);
+			}
+			virtq_flush(&f.q);
+			for (unsigned int i = 0; i < n; i++)
+				assert_true(pdriver_take(&f.d, &u));
+			assert_false(pdriver_pending(&f.d));
+		}
+		assert_int_equal(f.latches, 0);
+		finish(&f);
+	}
 }
 
 /* ---- malformed rings ---- */
@@ -510,7 +557,6 @@ static void expect_latch(struct fix *f, const char *word)
 	virtq_flush(&f->q);
 	assert_int_equal(counter_get(&f->q.counters.malformed), 1);
 	assert_int_equal(f->interrupts, 0);
-	virtq_stop(&f->q);
 	finish(f);
 }
 
@@ -653,6 +699,7 @@ int main(void)
 		cmocka_unit_test(test_interrupt_event_in_chain),
 		cmocka_unit_test(test_kicks),
 		cmocka_unit_test(test_config),
+		cmocka_unit_test(test_largest),
 		cmocka_unit_test(test_bad_direct),
 		cmocka_unit_test(test_bad_loop),
 		cmocka_unit_test(test_bad_indirect),

@@ -101,7 +101,8 @@ static void test_features(void **state)
 	struct fix *f = start_toy(NULL);
 	const uint64_t v1 = virtio_bit(VIRTIO_F_VERSION_1);
 
-	assert_int_equal(offered(f), v1 | virtio_bit(VIRTIO_RING_F_EVENT_IDX) |
+	assert_int_equal(offered(f), v1 | virtio_bit(VIRTIO_F_RING_RESET) |
+					     virtio_bit(VIRTIO_RING_F_EVENT_IDX) |
 					     virtio_bit(VIRTIO_RING_F_INDIRECT_DESC) | 0x21);
 	assert_int_equal(fp_in(&f->fp, IO, 4), virtio_bit(VIRTIO_RING_F_EVENT_IDX) |
 						       virtio_bit(VIRTIO_RING_F_INDIRECT_DESC) |
