@@ -357,6 +357,22 @@ static int set_string(char **field, const char *value, struct err *err)
 	return *field ? 0 : err_set(err, -ENOMEM, "out of memory");
 }
 
+static int set_strings(char ***field, const struct opt_list *list, const char *key, struct err *err)
+{
+	size_t n = 0;
+
+	*field = calloc(list->n + 1, sizeof(**field));
+	if (!*field)
+		return err_set(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < list->n; i++) {
+		if (strcmp(list->pairs[i].key, key))
+			continue;
+		if (set_string(&(*field)[n++], list->pairs[i].value, err))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 static int set_value(const struct opt_desc *d, void *field, const char *value, struct err *err)
 {
 	switch (d->type) {
@@ -385,6 +401,9 @@ static void set_zero(const struct opt_desc *d, void *field)
 	switch (d->type) {
 	case OPT_STRING:
 		*(char **)field = NULL;
+		break;
+	case OPT_STRINGS:
+		*(char ***)field = NULL;
 		break;
 	case OPT_BOOL:
 		*(bool *)field = false;
@@ -422,7 +441,10 @@ int opt_apply(const struct opt_desc *table, void *base, struct opt_list *list, s
 			value = d->def;
 		if (!value)
 			continue;
-		ret = set_value(d, field_of(d, base), value, err);
+		if (d->type == OPT_STRINGS)
+			ret = set_strings(field_of(d, base), list, d->name, err);
+		else
+			ret = set_value(d, field_of(d, base), value, err);
 		if (ret) {
 			err_prefix(err, "%s: %s", list_text(list), d->name);
 			opt_release(table, base);
@@ -430,6 +452,14 @@ int opt_apply(const struct opt_desc *table, void *base, struct opt_list *list, s
 		}
 	}
 	return 0;
+}
+
+static void release_strings(char ***field)
+{
+	for (size_t i = 0; *field && (*field)[i]; i++)
+		free((*field)[i]);
+	free(*field);
+	*field = NULL;
 }
 
 void opt_release(const struct opt_desc *table, void *base)
@@ -440,6 +470,8 @@ void opt_release(const struct opt_desc *table, void *base)
 
 			free(*field);
 			*field = NULL;
+		} else if (d->type == OPT_STRINGS) {
+			release_strings(field_of(d, base));
 		}
 	}
 }
@@ -452,6 +484,9 @@ static void help_type(FILE *out, const struct opt_desc *d)
 	switch (d->type) {
 	case OPT_STRING:
 		fputs("<text>", out);
+		break;
+	case OPT_STRINGS:
+		fputs("<text> (any number of times)", out);
 		break;
 	case OPT_BOOL:
 		fputs("on|off", out);

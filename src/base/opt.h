@@ -49,9 +49,11 @@ int opt_all_used(const struct opt_list *list, const struct opt_desc *const *tabl
 /* ---- what it may be ---- */
 
 enum opt_type {
-	OPT_STRING, /* char *, strdup'ed; NULL without default */
-	OPT_BOOL,   /* bool: on/off/yes/no/true/false */
-	OPT_TRI,    /* enum opt_tri: on, off, auto */
+	OPT_STRING,  /* char *, strdup'ed; NULL without default */
+	OPT_STRINGS, /* char **, of every time that it was written, in order, NULL behind the last;
+			NULL if it wasn't; no default */
+	OPT_BOOL,    /* bool: on/off/yes/no/true/false */
+	OPT_TRI,     /* enum opt_tri: on, off, auto */
 	OPT_U8,
 	OPT_U16,
 	OPT_U32, /* decimal or 0x hex, within [min, max] where max is not 0 */
@@ -82,7 +84,7 @@ struct opt_desc {
  * else the default. Errors name list->text, the key and what would be right. Returns 0, -EINVAL,
  * -ERANGE or -ENOMEM; after an error there is nothing to release. */
 int opt_apply(const struct opt_desc *table, void *base, struct opt_list *list, struct err *err);
-/* Frees what opt_apply() allocated (OPT_STRING). */
+/* Frees what opt_apply() allocated (OPT_STRING, OPT_STRINGS). */
 void opt_release(const struct opt_desc *table, void *base);
 /* "  name=<type>  help (default: ...)", a line each. */
 void opt_help(FILE *out, const struct opt_desc *table);

@@ -278,6 +278,15 @@ void char_set_connected(struct char_backend *chr, bool connected)
 		char_writable(chr);
 }
 
+int char_take_socket(struct char_backend *chr, struct char_socket *out, struct err *err)
+{
+	if (!chr->driver->take)
+		return err_set(err, -EINVAL, "-chardev id=%s is no socket, but %s", chr->id,
+			       chr->description);
+	chr->driver->take(chr, out);
+	return 0;
+}
+
 /* ---- what it is ---- */
 
 const char *char_id(const struct char_backend *chr)

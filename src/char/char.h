@@ -57,6 +57,18 @@ void char_attach(struct char_backend *chr, const struct char_events *events, voi
 size_t char_write(struct char_backend *chr, const void *buf, size_t n);
 void char_accept(struct char_backend *chr); /* input again, after a short input() */
 
+/* A socket whose peers speak a protocol of their own, in descriptors that are passed, say. */
+struct char_socket {
+	const char *path; /* lives as long as the back end */
+	bool server, wait;
+	unsigned int reconnect_s;
+	int listen_fd; /* server; stays the back end's. -1 = none */
+	int fd;	       /* the peer that is there already; the taker's from now on. -1 = none */
+};
+/* Takes a socket away from its back end, which only keeps the path from now on (and removes it in the
+ * end): accepting and connecting are the taker's. 0, or -EINVAL with err set: it is no socket. */
+int char_take_socket(struct char_backend *chr, struct char_socket *out, struct err *err);
+
 const char *char_id(const struct char_backend *chr);
 /* "stdio", "pty:/dev/pts/3", "file:/x", "unix:/run/x.sock,server=on", "null" */
 const char *char_describe(const struct char_backend *chr);

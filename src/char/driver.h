@@ -39,6 +39,8 @@ struct char_driver {
 	/* From now on wait for input (there is room), for room for output. Comes more often than it
 	 * changes. */
 	void (*watch)(struct char_backend *chr, bool in, bool out);
+	/* char_take_socket(); NULL = it is none. */
+	void (*take)(struct char_backend *chr, struct char_socket *out);
 };
 
 struct char_backend {

@@ -308,6 +308,26 @@ static void sock_watch(struct char_backend *chr, bool in, bool out)
 		char_stream_watch(&sock_of(chr)->stream, in, out);
 }
 
+static void sock_take(struct char_backend *chr, struct char_socket *out)
+{
+	struct sock *so = sock_of(chr);
+
+	*out = (struct char_socket){
+		.path = so->path,
+		.server = so->server,
+		.wait = so->server && so->wait != OPT_OFF,
+		.reconnect_s = so->reconnect,
+		.listen_fd = so->listen_fd - 1,
+		.fd = so->fd - 1,
+	};
+	loop_timer_cancel(chr->loop, &so->retry);
+	loop_fd_del(&so->listener);
+	char_stream_close(&so->stream);
+	so->stream.fd = -1;
+	so->fd = 0;
+	char_set_connected(chr, false);
+}
+
 static const struct char_driver sock_driver = {
 	.name = "socket",
 	.help = "a unix socket, as server or client",
@@ -317,6 +337,7 @@ static const struct char_driver sock_driver = {
 	.close = sock_close,
 	.write = sock_write,
 	.watch = sock_watch,
+	.take = sock_take,
 };
 
 CHAR_DRIVER(sock_driver);

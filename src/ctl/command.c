@@ -81,6 +81,43 @@ static int run_network(struct machine *m, json_t *args, json_t **result, struct 
 	return 0;
 }
 
+static int run_usernet(struct machine *m, json_t *args, json_t **result, struct err *err)
+{
+	*result = query_usernet(m);
+	return 0;
+}
+
+static void print_usernet(FILE *out, json_t *list)
+{
+	json_t *net, *line;
+	size_t i, k;
+
+	json_array_foreach(list, i, net) {
+		fprintf(out, "%s:\n", json_string_value(json_object_get(net, "id")));
+		json_array_foreach(json_object_get(net, "connections"), k, line)
+			fprintf(out, "%s\n", json_string_value(line));
+	}
+}
+
+/* With one argument that is the rule. */
+static int forward(struct machine *m, json_t *args, bool add, struct err *err)
+{
+	const char *first = json_string_value(json_object_get(args, "netdev"));
+	const char *rule = json_string_value(json_object_get(args, "rule"));
+
+	return machine_forward(m, rule ? first : NULL, rule ? rule : first, add, err);
+}
+
+static int run_forward_add(struct machine *m, json_t *args, json_t **result, struct err *err)
+{
+	return forward(m, args, true, err);
+}
+
+static int run_forward_remove(struct machine *m, json_t *args, json_t **result, struct err *err)
+{
+	return forward(m, args, false, err);
+}
+
 static int run_pci(struct machine *m, json_t *args, json_t **result, struct err *err)
 {
 	*result = query_pci(m);
@@ -134,6 +171,7 @@ static const struct command commands[] = {
 	{"info status", {{0}}, "is the VM running?", run_status, print_status},
 	{"info name", {{0}}, "-name and -uuid", run_name},
 	{"info network", {{0}}, "NICs and what they are joined to", run_network},
+	{"info usernet", {{0}}, "connections of netdevs of type user", run_usernet, print_usernet},
 	{"info pci", {{0}}, "PCI functions and where their BARs are", run_pci, print_pci},
 	{"info io",
 	 {{0}},
@@ -147,6 +185,14 @@ static const struct command commands[] = {
 	 {{"name", ARG_STRING}, {"up", ARG_BOOL}},
 	 "plug a NIC's cable in (on) or out (off)",
 	 run_set_link},
+	{"hostfwd_add",
+	 {{"netdev", ARG_STRING}, {"rule", ARG_STRING, .optional = true}},
+	 "lead a port of the host's into the guest; netdev may be left out",
+	 run_forward_add},
+	{"hostfwd_remove",
+	 {{"netdev", ARG_STRING}, {"rule", ARG_STRING, .optional = true}},
+	 "no longer: [tcp|udp]:[hostaddr]:hostport; netdev may be left out",
+	 run_forward_remove},
 	{"quit", {{0}}, "end vireo; the guest is not asked", run_quit},
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -80,6 +80,7 @@ static void block_signals(sigset_t *set)
 	}
 	sigprocmask(SIG_BLOCK, set, NULL);
 	signal(SIGPIPE, SIG_IGN); /* a peer that goes away is an error of write(2) */
+	signal(SIGXFSZ, SIG_IGN); /* as is a file that may not grow */
 }
 
 static int watch_signals(struct session *s, const sigset_t *set, struct err *err)

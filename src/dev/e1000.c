@@ -251,12 +251,18 @@ static void wrote_pba(struct e1000 *e, uint32_t value)
 
 static void wrote_ra(struct e1000 *e, uint32_t value)
 {
+	uint8_t station[6];
+
 	e->ra_valid = 0;
 	for (unsigned int i = 0; i < E1000_RA_ENTRIES; i++) {
 		e->ra[2 * i + 1] &= 0x8003ffff;
 		if (e->ra[2 * i + 1] & RAH_AV)
 			e->ra_valid |= (uint16_t)(1u << i);
 	}
+	pci_put32(station, e->ra[0]);
+	pci_put16(station + 4, (uint16_t)e->ra[1]);
+	if (e->ra_valid & 1)
+		nic_set_station(&e->nic, station);
 }
 
 static void wrote_ctrl_ext(struct e1000 *e, uint32_t value)

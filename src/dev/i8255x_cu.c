@@ -214,7 +214,10 @@ static int cu_nop(struct i8255x *d, uint32_t cb, uint16_t command)
 
 static int cu_set_address(struct i8255x *d, uint32_t cb, uint16_t command)
 {
-	return i8255x_dma_read(d, cb + 8, d->filter.station, 6);
+	int r = i8255x_dma_read(d, cb + 8, d->filter.station, 6);
+
+	nic_set_station(&d->nic, d->filter.station);
+	return r;
 }
 
 /* The first byte says how many there are; those that aren't given stay as they are. */

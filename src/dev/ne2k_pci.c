@@ -364,6 +364,7 @@ static void update_filter(struct ne2k *n)
 	f->multicast = n->rcr & RCR_AM;
 	f->hash = ETH_HASH_BE_TOP6;
 	memcpy(f->station, n->par, 6);
+	nic_set_station(&n->nic, f->station);
 	memcpy(&f->table, n->mar, 8);
 }
 

@@ -161,7 +161,7 @@ static bool nic_read(struct nic *nic, int n)
 	ssize_t r;
 
 	rx.room = iov_size(nic->iov + 1, (size_t)n - 1);
-	if (rx.room < nic->net->frame_max || rx.room < FRAME_MIN)
+	if (rx.room < net_frame_max(nic->net) || rx.room < FRAME_MIN)
 		nic->iov[rx.n++] = (struct iovec){nic->overflow, NET_FRAME_MAX};
 	r = net_recv_frame(nic->nq, &hdr, nic->iov, rx.n);
 	if (r == -EAGAIN) {
@@ -500,8 +500,10 @@ static void nic_release(struct nic *nic)
 {
 	struct platform *p = nic->dev->platform;
 
-	if (nic->net)
+	if (nic->net) {
+		nic->net->events = NULL;
 		p->net_put(p, nic->net);
+	}
 	if (nic->loop)
 		p->io_thread_put(p, nic->loop);
 	if (nic->bell.fd >= 0)
@@ -535,17 +537,63 @@ static int nic_acquire(struct nic *nic, struct err *err)
 		nic->net = p->net_get(p, nic->opt_netdev, nic->dev, err);
 		if (!nic->net)
 			return err ? err->code : -ENODEV;
+		if (nic->net->rings_only)
+			return err_set(
+				err, -ENOTSUP,
+				"netdev=%s: a %s back end serves the rings of virtio devices "
+				"and passes no frames (virtio-net-pci, or another -netdev)",
+				nic->net->id, nic->net->ops->name);
+		if (nic->net->rings_asked)
+			return err_set(
+				err, -ENOTSUP,
+				"netdev=%s: vhost=on serves the rings of virtio devices, which "
+				"this card has not (vhost=off, or virtio-net-pci)",
+				nic->net->id);
 		nic->nq = nic->net->queue[0];
 		nic->fd.fd = nic->net->ops->fd(nic->nq);
 		r = net_set_frame_offloads(nic->net, 0);
 		if (r)
 			return err_set(err, r, "netdev %s doesn't take a plain card's settings",
 				       nic->net->id);
+		r = net_set_mac(nic->net, nic->mac, err);
+		if (r)
+			return r;
+		memcpy(nic->station, nic->mac, 6);
 	}
 	snprintf(name, sizeof(name), "io-%s", nic->dev->id);
 	nic->loop = p->io_thread_get(p, nic->opt_iothread, name, err);
 	return nic->loop ? 0 : err ? err->code : -ENOMEM;
 }
+
+void nic_set_station(struct nic *nic, const uint8_t mac[6])
+{
+	static const uint8_t none[6];
+
+	if (!nic->net || !memcmp(mac, nic->station, 6) || !memcmp(mac, none, 6))
+		return;
+	memcpy(nic->station, mac, 6);
+	net_set_mac(nic->net, mac, NULL);
+}
+
+static void nic_update_link(struct nic *nic)
+{
+	bool link = nic->net && !net_link_is_down(nic->net);
+
+	nic_lock(nic);
+	if (nic->link != link) {
+		nic->link = link;
+		if (nic->ops->link_changed)
+			nic->ops->link_changed(nic);
+	}
+	nic_unlock(nic);
+}
+
+static void nic_carrier(void *opaque)
+{
+	nic_update_link(opaque);
+}
+
+static const struct net_events nic_events = {.carrier = nic_carrier};
 
 int nic_realize(struct nic *nic, struct device *dev, const struct nic_ops *ops, struct err *err)
 {
@@ -567,6 +615,10 @@ int nic_realize(struct nic *nic, struct device *dev, const struct nic_ops *ops, 
 	nic->poller.sleep_prepare = nic_sleep_prepare;
 	nic->poller.woken = nic_woken;
 	nic->link = nic->net && !net_link_is_down(nic->net);
+	if (nic->net) {
+		nic->net->events = &nic_events;
+		nic->net->events_opaque = nic;
+	}
 	nic->starved = true; /* until the model says that there are buffers */
 	loop_call(nic->loop, nic_attach, nic);
 	return 0;
@@ -596,13 +648,7 @@ void nic_set_link(struct nic *nic, bool up)
 {
 	if (nic->net)
 		net_set_link(nic->net, up);
-	nic_lock(nic);
-	if (nic->link != (up && nic->net)) {
-		nic->link = up && nic->net;
-		if (nic->ops->link_changed)
-			nic->ops->link_changed(nic);
-	}
-	nic_unlock(nic);
+	nic_update_link(nic);
 }
 
 void nic_info(const struct nic *nic, json_t *object)

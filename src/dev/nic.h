@@ -89,6 +89,7 @@ struct nic {
 	struct nic_counters counters; /* rx_filtered, interrupts and so on: the model's to count */
 
 	/* nic.c's */
+	uint8_t station[6]; /* the address that the back end knows of */
 	struct loop *loop;
 	struct net_backend *net; /* NULL: no cable */
 	struct net_queue *nq;
@@ -125,10 +126,13 @@ void nic_reset(struct nic *nic);
  * here and csum_ok is set for them (a driver that has receive checksum offload on). Off at first. */
 void nic_set_rx_csum(struct nic *nic, bool on);
 
+/* The driver has given the card this address, or a part of it so far; what is none is ignored. */
+void nic_set_station(struct nic *nic, const uint8_t mac[6]);
+
 /* Bytes of the longest frame that the back end gives, no FCS: a receiver need not look for room for more. */
 static inline size_t nic_frame_max(const struct nic *nic)
 {
-	return nic->net ? nic->net->frame_max : 0;
+	return nic->net ? net_frame_max(nic->net) : 0;
 }
 
 /* Sends the frame, which nic takes as it is: no padding, no FCS; hdr: what is left to do (NULL: nothing).

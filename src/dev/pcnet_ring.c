@@ -197,6 +197,7 @@ bool pcnet_read_init_block(struct pcnet *p)
 			 b[23] >> 5);
 		p->csr[6] = (uint16_t)((b[23] & 0xe0) << 7 | (b[19] & 0xe0) << 3);
 	}
+	nic_set_station(&p->nic, b + (wide(p) ? 4 : 2));
 	p->csr[CSR_TXPOLLINT] = p->csr[CSR_RXPOLLINT] = 0;
 	return true;
 }

@@ -102,6 +102,7 @@ static void update_filter(struct rtl8139 *r)
 	struct eth_filter *f = &r->filter;
 
 	memcpy(f->station, r->reg + REG_IDR, 6);
+	nic_set_station(&r->nic, f->station);
 	f->table = rtl8139_get64(r, REG_MAR);
 	f->hash = ETH_HASH_BE_TOP6;
 	f->broadcast = rcr & RCR_AB;

@@ -1,30 +1,32 @@
 /*
  * virtio-net: the network card of virtio 1.3 §5.1, legacy interface included.
  *
- * This file: options, features, configuration space and link. Receiving is in virtio_net_rx.c,
- * sending in virtio_net_tx.c, the control queue in virtio_net_ctrl.c.
+ * This file: options, queues, configuration space and link; virtio_net.h lists the others, and says
+ * which thread does what. Options and the configuration space are the control thread's and, under the
+ * device lock, the vCPUs'.
  *
- * Threads: one I/O thread serves all queues. Options and the configuration space are the control
- * thread's and, under the device lock, the vCPUs'.
- *
- * What it does not do: several queue pairs, announcements, receive-side scaling.
+ * What it does not do: hashes of tunnelled packets, coalesced segments told apart (RSC_EXT), device
+ * statistics, flow filters.
  */
 #include "dev/virtio_net.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/iov.h"
 #include "virtio/pci.h"
+
+static const char *const vnet_duplex_names[] = {"unknown", "half", "full", NULL};
 
 #define VNET_OPT(field, kind, ...)                                                              \
 	{                                                                                       \
 		.name = #field, .type = kind, .offset = offsetof(struct virtio_net, opt.field), \
 		__VA_ARGS__                                                                     \
 	}
+#define offsetofend(type, member) ((uint32_t)(offsetof(type, member) + sizeof(((type *)0)->member)))
 #define VNET_FEATURE(field, text) VNET_OPT(field, OPT_BOOL, .def = "on", .help = text)
 
 static const struct opt_desc vnet_opts[] = {
@@ -39,17 +41,32 @@ static const struct opt_desc vnet_opts[] = {
 		 .help = "entries of the receive queue, a power of two"),
 	VNET_OPT(tx_queue_size, OPT_U16, .def = "256", .min = 16, .max = VIRTQ_SIZE_MAX,
 		 .help = "entries of the send queue, a power of two"),
+	VNET_OPT(mq, OPT_BOOL, .def = "off",
+		 .help = "as many queue pairs as the netdev has queues, each with an I/O thread"),
+	VNET_OPT(rss, OPT_BOOL, .def = "off",
+		 .help = "let the guest say which queue a flow is received on"),
+	VNET_OPT(hash, OPT_BOOL, .def = "off",
+		 .help = "tell the guest the hash of received frames"),
+	VNET_OPT(speed, OPT_U32, .max = INT_MAX,
+		 .help = "speed in Mbit/s that the guest is told; 0: not said"),
+	VNET_OPT(duplex, OPT_ENUM, .names = vnet_duplex_names,
+		 .help = "duplex mode that the guest is told"),
+	VNET_OPT(failover, OPT_BOOL, .def = "off",
+		 .help = "the guest may use it as standby for another card of this MAC address"),
 	VNET_FEATURE(csum, "offer to complete checksums of sent frames"),
 	VNET_FEATURE(gso, "offer large sent frames by the old feature bit"),
 	VNET_FEATURE(host_tso4, "offer to segment large TCP/IPv4 frames"),
 	VNET_FEATURE(host_tso6, "offer to segment large TCP/IPv6 frames"),
 	VNET_FEATURE(host_ecn, "offer to segment TCP with ECN"),
 	VNET_FEATURE(host_ufo, "offer to fragment large UDP frames"),
+	VNET_FEATURE(host_uso, "offer to segment large UDP frames"),
 	VNET_FEATURE(guest_csum, "let received frames have partial checksums"),
 	VNET_FEATURE(guest_tso4, "let large TCP/IPv4 frames be received"),
 	VNET_FEATURE(guest_tso6, "let large TCP/IPv6 frames be received"),
 	VNET_FEATURE(guest_ecn, "let large TCP frames with ECN be received"),
 	VNET_FEATURE(guest_ufo, "let large UDP frames be received"),
+	VNET_FEATURE(guest_uso4, "let large UDP/IPv4 frames be received in segments' sizes"),
+	VNET_FEATURE(guest_uso6, "let large UDP/IPv6 frames be received in segments' sizes"),
 	VNET_FEATURE(mrg_rxbuf, "let a received frame take several buffers"),
 	VNET_FEATURE(status, "tell the link's state"),
 	VNET_FEATURE(ctrl_vq, "have a control queue"),
@@ -58,6 +75,8 @@ static const struct opt_desc vnet_opts[] = {
 	VNET_FEATURE(ctrl_rx_extra, "more filter modes"),
 	VNET_FEATURE(ctrl_mac_addr, "let the guest set its address by command"),
 	VNET_FEATURE(ctrl_guest_offloads, "let the guest change its offloads while it runs"),
+	VNET_FEATURE(guest_announce, "let the guest be asked to announce its address"),
+	VNET_FEATURE(notf_coal, "let the guest have interrupts put off"),
 	{.name = NULL, .type = OPT_END},
 };
 
@@ -67,51 +86,68 @@ static const struct opt_desc vnet_opts[] = {
 	}
 
 static const struct counter_desc vnet_counter_table[] = {
-	VNET_COUNTER(rx_no_buffer, "rx-no-buffer",
-		     "times that the guest's receive ring ran out of buffers"),
-	VNET_COUNTER(rx_filtered, "rx-filtered", "frames the guest didn't want"),
-	VNET_COUNTER(rx_too_long, "rx-too-long", "lost: frames longer than the guest's buffers"),
-	VNET_COUNTER(rx_held, "rx-held", "frames that waited for more buffers; nothing lost"),
-	VNET_COUNTER(rx_bounced, "rx-bounced", "bytes of long frames that were copied"),
-	VNET_COUNTER(rx_dropped_reset, "rx-dropped-reset", "lost: held when the queue stopped"),
-	VNET_COUNTER(tx_no_cable, "tx-no-cable", "lost: sent without a netdev"),
 	VNET_COUNTER(ctrl_commands, "ctrl-commands", "commands of the driver"),
 	VNET_COUNTER(ctrl_refused, "ctrl-refused", "of which answered with an error"),
+	VNET_COUNTER(announced, "announced", "times that the guest has announced its address"),
+	{.name = NULL},
+};
+
+#define VNET_PAIR_COUNTER(field, tag, text)                                                     \
+	{                                                                                       \
+		.name = tag, .offset = offsetof(struct vnet_pair_counters, field), .help = text \
+	}
+
+static const struct counter_desc vnet_pair_counter_table[] = {
+	VNET_PAIR_COUNTER(rx_no_buffer, "rx-no-buffer",
+			  "times that the guest's receive ring ran out of buffers"),
+	VNET_PAIR_COUNTER(rx_filtered, "rx-filtered", "frames the guest didn't want"),
+	VNET_PAIR_COUNTER(rx_too_long, "rx-too-long",
+			  "lost: frames longer than the guest's buffers"),
+	VNET_PAIR_COUNTER(rx_held, "rx-held", "frames that waited for more buffers; nothing lost"),
+	VNET_PAIR_COUNTER(rx_bounced, "rx-bounced",
+			  "bytes of long or steered frames that were copied"),
+	VNET_PAIR_COUNTER(rx_dropped_reset, "rx-dropped-reset",
+			  "lost: held when the queue stopped"),
+	VNET_PAIR_COUNTER(rx_steered, "rx-steered", "frames handed to another pair (RSS)"),
+	VNET_PAIR_COUNTER(rx_steer_full, "rx-steer-full",
+			  "lost: another pair was behind, or didn't run (RSS)"),
+	VNET_PAIR_COUNTER(tx_no_cable, "tx-no-cable", "lost: sent without a netdev"),
+	VNET_PAIR_COUNTER(coalesced, "coalesced", "interrupts put off until one was due already"),
 	{.name = NULL},
 };
 
 /* ---- the back end's file descriptor ---- */
 
-void vnet_watch(struct virtio_net *vn)
+void vnet_watch(struct vnet_pair *p)
 {
 	uint32_t events = 0;
 
-	if (vn->rx.running && !vn->rx.starved)
+	if (p->active && p->rx.running && !p->rx.starved)
 		events |= EPOLLIN;
-	if (vn->tx.blocked)
+	if (p->active && p->tx.blocked)
 		events |= EPOLLOUT;
-	if (vn->gone || !events)
-		loop_fd_del(&vn->lf);
-	else if (vn->lf.loop)
-		loop_fd_mod(&vn->lf, events);
+	if (p->gone || !events)
+		loop_fd_del(&p->lf);
+	else if (p->lf.loop)
+		loop_fd_mod(&p->lf, events);
 	else
-		loop_fd_add(vn->loop, &vn->lf, events);
+		loop_fd_add(p->loop, &p->lf, events);
 }
 
-static void vnet_ready(struct loop_fd *lf, uint32_t events)
+void vnet_ready(struct loop_fd *lf, uint32_t events)
 {
-	struct virtio_net *vn = lf->opaque;
+	struct vnet_pair *p = lf->opaque;
 
-	vn->rx.readable = vn->tx.writable = true;
+	p->rx.readable = p->tx.writable = true;
 	if (events & (EPOLLIN | EPOLLERR | EPOLLHUP))
-		virtio_queue_work(&vn->vdev.queue[VNET_RXQ]);
+		virtio_queue_work(p->rxq);
 	/* An error that reading didn't show would be reported for ever. */
 	if (events & (EPOLLERR | EPOLLHUP) && !(events & EPOLLIN)) {
-		vn->gone = true;
-		vnet_watch(vn);
+		p->gone = true;
+		vnet_watch(p);
 	}
-	if (vn->tx.blocked && (events & EPOLLOUT || vn->gone))
-		virtio_queue_work(&vn->vdev.queue[VNET_TXQ]);
+	if (p->tx.blocked && (events & EPOLLOUT || p->gone))
+		virtio_queue_work(p->txq);
 }
 
 /* ---- queues ---- */
@@ -119,152 +155,41 @@ static void vnet_ready(struct loop_fd *lf, uint32_t events)
 static bool vnet_work(struct virtio_queue *queue)
 {
 	struct virtio_net *vn = vnet_of(queue->dev);
+	struct vnet_pair *p = vnet_pair_of(vn, queue);
 
-	switch (queue->ring.index) {
-	case VNET_RXQ:
-		return vnet_rx_work(vn);
-	case VNET_TXQ:
-		return vnet_tx_work(vn);
-	default:
-		return vnet_ctrl_work(vn);
-	}
+	if (p)
+		return queue == p->rxq ? vnet_rx_work(p) : vnet_tx_work(p);
+	return queue->ring.index == vn->ctrl && vnet_ctrl_work(vn);
 }
 
 static void vnet_queue_start(struct virtio_queue *queue)
 {
-	if (queue->ring.index == VNET_RXQ)
-		vnet_rx_start(vnet_of(queue->dev));
+	struct virtio_net *vn = vnet_of(queue->dev);
+	struct vnet_pair *p = vnet_pair_of(vn, queue);
+
+	if (!p) {
+		/* One that is no queue may have been enabled. */
+		virtio_queue_want_kicks(queue, queue->ring.index == vn->ctrl);
+	} else if (queue == p->rxq) {
+		vnet_coal_start(&p->rx_coal, queue, &p->set.coal[VNET_RXQ], &p->counters.coalesced);
+		vnet_rx_start(p);
+	} else {
+		vnet_coal_start(&p->tx_coal, queue, &p->set.coal[VNET_TXQ], &p->counters.coalesced);
+		vnet_tx_start(p);
+	}
 }
 
 static void vnet_queue_stop(struct virtio_queue *queue)
 {
-	if (queue->ring.index == VNET_RXQ)
-		vnet_rx_stop(vnet_of(queue->dev));
-	else if (queue->ring.index == VNET_TXQ)
-		vnet_tx_stop(vnet_of(queue->dev));
-}
+	struct vnet_pair *p = vnet_pair_of(vnet_of(queue->dev), queue);
 
-/* ---- features ---- */
-
-/* Device feature bits, and what of the options and the back end they need. */
-static const struct {
-	uint8_t bit;
-	uint8_t out, in; /* NET_OFFLOAD_* that the back end must have */
-	size_t option;	 /* of a bool in the instance */
-} vnet_features[] = {
-#define VNET_BIT(name, outs, ins, opt_field)                                               \
-	{                                                                                  \
-		VIRTIO_NET_F_##name, outs, ins, offsetof(struct virtio_net, opt.opt_field) \
+	if (p && queue == p->rxq) {
+		vnet_rx_stop(p);
+		vnet_coal_stop(&p->rx_coal);
+	} else if (p) {
+		vnet_tx_stop(p);
+		vnet_coal_stop(&p->tx_coal);
 	}
-	VNET_BIT(CSUM, NET_OFFLOAD_CSUM, 0, csum),
-	VNET_BIT(HOST_TSO4, NET_OFFLOAD_TSO4, 0, host_tso4),
-	VNET_BIT(HOST_TSO6, NET_OFFLOAD_TSO6, 0, host_tso6),
-	VNET_BIT(HOST_ECN, NET_OFFLOAD_ECN, 0, host_ecn),
-	VNET_BIT(HOST_UFO, NET_OFFLOAD_UFO, 0, host_ufo),
-	VNET_BIT(GSO, NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN, 0, gso),
-	VNET_BIT(GUEST_CSUM, 0, NET_OFFLOAD_CSUM, guest_csum),
-	VNET_BIT(GUEST_TSO4, 0, NET_OFFLOAD_TSO4, guest_tso4),
-	VNET_BIT(GUEST_TSO6, 0, NET_OFFLOAD_TSO6, guest_tso6),
-	VNET_BIT(GUEST_ECN, 0, NET_OFFLOAD_ECN, guest_ecn),
-	VNET_BIT(GUEST_UFO, 0, NET_OFFLOAD_UFO, guest_ufo),
-	VNET_BIT(MRG_RXBUF, 0, 0, mrg_rxbuf),
-	VNET_BIT(STATUS, 0, 0, status),
-	VNET_BIT(CTRL_VQ, 0, 0, ctrl_vq),
-	VNET_BIT(CTRL_RX, 0, 0, ctrl_rx),
-	VNET_BIT(CTRL_VLAN, 0, 0, ctrl_vlan),
-	VNET_BIT(CTRL_RX_EXTRA, 0, 0, ctrl_rx_extra),
-	VNET_BIT(CTRL_MAC_ADDR, 0, 0, ctrl_mac_addr),
-	VNET_BIT(CTRL_GUEST_OFFLOADS, 0, NET_OFFLOAD_CSUM, ctrl_guest_offloads),
-};
-
-/* What makes no sense without another bit, which a driver could otherwise take alone (§5.1.3.1). */
-static const struct {
-	uint64_t bits, need;
-} vnet_depends[] = {
-#define B(name) (UINT64_C(1) << VIRTIO_NET_F_##name)
-	{B(HOST_TSO4) | B(HOST_TSO6) | B(HOST_UFO) | B(GSO), B(CSUM)},
-	{B(HOST_ECN), B(HOST_TSO4) | B(HOST_TSO6)},
-	{B(GUEST_TSO4) | B(GUEST_TSO6) | B(GUEST_UFO), B(GUEST_CSUM)},
-	{B(GUEST_ECN), B(GUEST_TSO4) | B(GUEST_TSO6)},
-	{B(CTRL_RX) | B(CTRL_VLAN) | B(CTRL_RX_EXTRA) | B(CTRL_MAC_ADDR) | B(CTRL_GUEST_OFFLOADS),
-	 B(CTRL_VQ)},
-#undef B
-};
-
-static uint64_t vnet_consistent(uint64_t features)
-{
-	for (size_t i = 0; i < sizeof(vnet_depends) / sizeof(vnet_depends[0]); i++)
-		if (!(features & vnet_depends[i].need))
-			features &= ~vnet_depends[i].bits;
-	return features;
-}
-
-/* What the guest may leave to be done. A back end that carries no header gets frames through
- * net_send_frame(), which does all of it. */
-static unsigned int vnet_offloads_out(const struct virtio_net *vn)
-{
-	if (!vn->net)
-		return 0;
-	if (vn->net->has_hdr)
-		return vn->net->offloads_out;
-	return NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN |
-	       NET_OFFLOAD_UFO;
-}
-
-static uint64_t vnet_offer(const struct virtio_net *vn)
-{
-	uint64_t features = virtio_bit(VIRTIO_NET_F_MAC);
-	unsigned int out = vnet_offloads_out(vn);
-	unsigned int in = vn->net ? vn->net->offloads_in : 0;
-
-	for (size_t i = 0; i < sizeof(vnet_features) / sizeof(vnet_features[0]); i++) {
-		const bool *option = (const bool *)((const uint8_t *)vn + vnet_features[i].option);
-
-		if (*option && (vnet_features[i].out & out) == vnet_features[i].out &&
-		    (vnet_features[i].in & in) == vnet_features[i].in)
-			features |= virtio_bit(vnet_features[i].bit);
-	}
-	if (vn->opt.host_mtu)
-		features |= virtio_bit(VIRTIO_NET_F_MTU);
-	return vnet_consistent(features);
-}
-
-int vnet_set_guest_offloads(struct virtio_net *vn, uint64_t features)
-{
-	unsigned int offloads = 0, big;
-	int r;
-
-	features = vnet_consistent(features);
-	for (size_t i = 0; i < sizeof(vnet_features) / sizeof(vnet_features[0]); i++)
-		if (vnet_features[i].bit != VIRTIO_NET_F_CTRL_GUEST_OFFLOADS &&
-		    features & virtio_bit(vnet_features[i].bit))
-			offloads |= vnet_features[i].in;
-	big = offloads & (NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_UFO);
-	if (vn->net) {
-		r = vn->net->ops->set_offloads(vn->net, offloads,
-					       vn->net->has_hdr ? vn->hdr_len : 0);
-		if (r)
-			return r;
-	}
-	vn->guest_csum = offloads & NET_OFFLOAD_CSUM;
-	vn->big = big;
-	return 0;
-}
-
-static void vnet_features_ready(struct virtio_dev *dev)
-{
-	struct virtio_net *vn = vnet_of(dev);
-
-	vn->mergeable = virtio_has(dev, VIRTIO_NET_F_MRG_RXBUF);
-	vn->hdr_len = virtio_has(dev, VIRTIO_F_VERSION_1) || vn->mergeable
-			      ? VNET_HDR_MAX
-			      : offsetof(struct net_hdr, num_buffers);
-	/* With no VLAN ever added, a driver that can filter them wants none. */
-	vn->filter.vlans_on = virtio_has(dev, VIRTIO_NET_F_CTRL_VLAN);
-	/* Fails only when the interface is gone, and then no frame will show it. */
-	if (vnet_set_guest_offloads(vn, dev->features))
-		log_limited(&dev->log, "%s: netdev %s doesn't take the guest's offloads",
-			    dev->device->id, vn->net->id);
 }
 
 /* ---- configuration space ---- */
@@ -274,10 +199,14 @@ static uint64_t vnet_config_read(struct virtio_dev *dev, uint32_t offset, unsign
 	struct virtio_net *vn = vnet_of(dev);
 	uint64_t mac = __atomic_load_n(&vn->mac, __ATOMIC_RELAXED), value = 0;
 	struct virtio_net_config config = {
-		.status =
-			__atomic_load_n(&vn->link_up, __ATOMIC_RELAXED) ? VIRTIO_NET_S_LINK_UP : 0,
-		.max_virtqueue_pairs = 1,
+		.status = __atomic_load_n(&vn->status, __ATOMIC_RELAXED),
+		.max_virtqueue_pairs = (uint16_t)vn->n_pairs,
 		.mtu = vn->opt.host_mtu,
+		.speed = vn->opt.speed ? vn->opt.speed : UINT32_MAX,
+		.duplex = vn->opt.duplex ? (uint8_t)(vn->opt.duplex - 1) : UINT8_MAX,
+		.rss_max_key_size = VNET_RSS_KEY,
+		.rss_max_indirection_table_length = VNET_RSS_TABLE,
+		.supported_hash_types = vnet_hash_types,
 	};
 
 	memcpy(config.mac, &mac, sizeof(config.mac));
@@ -297,18 +226,67 @@ static void vnet_config_write(struct virtio_dev *dev, uint32_t offset, unsigned 
 	    size > 6 - offset)
 		return;
 	memcpy((uint8_t *)&mac + offset, &value, size);
+	/* It writes byte by byte: the back end is told when the last one is there. */
+	if (offset + size == 6)
+		vnet_set_mac(vn, mac);
+	else
+		__atomic_store_n(&vn->mac, mac, __ATOMIC_RELAXED);
+}
+
+void vnet_set_mac(struct virtio_net *vn, uint64_t mac)
+{
+	uint8_t bytes[8];
+
 	__atomic_store_n(&vn->mac, mac, __ATOMIC_RELAXED);
+	memcpy(bytes, &mac, sizeof(bytes));
+	if (vn->net)
+		net_set_mac(vn->net, bytes, NULL);
 }
 
 /* Legacy drivers see this space in a port BAR whose size is a power of two: no more bytes than
  * there is need for. */
 static uint32_t vnet_config_size(uint64_t features)
 {
-	if (features & virtio_bit(VIRTIO_NET_F_MTU))
-		return offsetof(struct virtio_net_config, mtu) + 2;
-	if (features & virtio_bit(VIRTIO_NET_F_STATUS))
-		return offsetof(struct virtio_net_config, status) + 2;
-	return offsetof(struct virtio_net_config, mac) + 6;
+#define END(field) offsetofend(struct virtio_net_config, field)
+	static const struct {
+		uint8_t bit;
+		uint32_t size;
+	} ends[] = {
+		{VIRTIO_NET_F_STATUS, END(status)},
+		{VIRTIO_NET_F_MQ, END(max_virtqueue_pairs)},
+		{VIRTIO_NET_F_MTU, END(mtu)},
+		{VIRTIO_NET_F_SPEED_DUPLEX, END(duplex)},
+		{VIRTIO_NET_F_RSS, END(supported_hash_types)},
+		{VIRTIO_NET_F_HASH_REPORT, END(supported_hash_types)},
+	};
+	uint32_t size = END(mac);
+#undef END
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (features & virtio_bit(ends[i].bit) && size < ends[i].size)
+			size = ends[i].size;
+	return size;
+}
+
+/* The device lock is held. */
+static void vnet_set_link(struct virtio_dev *dev, bool up)
+{
+	struct virtio_net *vn = vnet_of(dev);
+
+	if (vn->net)
+		net_set_link(vn->net, up);
+	vnet_rings_restart(vn);
+	vnet_link_update(vn);
+}
+
+bool vnet_announce(struct virtio_dev *dev)
+{
+	if (!virtio_has(dev, VIRTIO_NET_F_GUEST_ANNOUNCE) ||
+	    !(virtio_get_status(dev) & VIRTIO_CONFIG_S_DRIVER_OK))
+		return false;
+	__atomic_or_fetch(&vnet_of(dev)->status, VIRTIO_NET_S_ANNOUNCE, __ATOMIC_RELAXED);
+	virtio_config_changed(dev);
+	return true;
 }
 
 /* ---- life ---- */
@@ -319,8 +297,16 @@ static void vnet_reset(struct virtio_dev *dev)
 	uint64_t mac = 0;
 
 	memcpy(&mac, vn->opt.mac, 6);
-	__atomic_store_n(&vn->mac, mac, __ATOMIC_RELAXED);
-	vnet_filter_reset(vn);
+	if (__atomic_load_n(&vn->mac, __ATOMIC_RELAXED) != mac)
+		vnet_set_mac(vn, mac);
+	__atomic_and_fetch(&vn->status, (uint16_t)~VIRTIO_NET_S_ANNOUNCE, __ATOMIC_RELAXED);
+	vnet_layout(vn, true);
+	memset(&vn->set.rss, 0, sizeof(vn->set.rss));
+	memset(&vn->set.coal, 0, sizeof(vn->set.coal));
+	vnet_filter_reset(&vn->set.filter);
+	/* Fails only when the interface is gone. */
+	(void)vnet_set_pairs(vn, 1);
+	vnet_rings_reset(vn);
 }
 
 static int vnet_check_options(struct virtio_net *vn, struct err *err)
@@ -350,41 +336,35 @@ static void vnet_unrealize(struct virtio_dev *dev)
 	struct virtio_net *vn = vnet_of(dev);
 	struct platform *p = dev->device->platform;
 
+	vnet_rings_end(vn);
+	vnet_rss_free(vn);
+	vnet_pairs_free(vn);
 	if (vn->net)
 		p->net_put(p, vn->net);
-	if (vn->loop)
-		p->io_thread_put(p, vn->loop);
-	free(vn->rx.overflow);
 	vn->net = NULL;
-	vn->loop = NULL;
-	vn->rx.overflow = NULL;
 }
 
-/* Takes back end and I/O thread; the caller gives them back when this fails. */
+/* Takes back end and I/O threads; the caller gives them back when this fails. */
 static int vnet_acquire(struct virtio_net *vn, struct err *err)
 {
 	struct device *dev = vn->vdev.device;
 	struct platform *p = dev->platform;
 	static const uint8_t no_mac[6];
-	char name[16];
+	int r;
 
-	vn->rx.overflow = malloc(VNET_HDR_MAX + NET_FRAME_MAX);
-	if (!vn->rx.overflow)
-		return err_set(err, -ENOMEM, "out of memory");
 	if (!memcmp(vn->opt.mac, no_mac, 6))
 		p->mac_default(p, vn->opt.mac);
 	if (vn->opt.netdev) {
 		vn->net = p->net_get(p, vn->opt.netdev, dev, err);
 		if (!vn->net)
 			return err ? err->code : -ENODEV;
-		vn->nq = vn->net->queue[0];
-		vn->lf.fd = vn->net->ops->fd(vn->nq);
-		vn->lf.ready = vnet_ready;
-		vn->lf.opaque = vn;
 	}
-	snprintf(name, sizeof(name), "io-%s", dev->id);
-	vn->loop = p->io_thread_get(p, vn->opt.iothread, name, err);
-	return vn->loop ? 0 : err ? err->code : -ENOMEM;
+	r = vnet_pairs_make(vn, err);
+	if (!r && vn->opt.rss)
+		r = vnet_rss_make(vn, err);
+	if (!r && vn->net)
+		r = net_set_mac(vn->net, vn->opt.mac, err);
+	return r;
 }
 
 static int vnet_realize(struct virtio_dev *dev, struct err *err)
@@ -398,30 +378,28 @@ static int vnet_realize(struct virtio_dev *dev, struct err *err)
 		vnet_unrealize(dev);
 		return r;
 	}
-	vn->link_up = vn->net && !net_link_is_down(vn->net);
+	memcpy(&vn->mac, vn->opt.mac, 6);
+	vnet_rings_init(vn);
 	dev->features_offered = vnet_offer(vn);
 	dev->config_size = vnet_config_size(dev->features_offered);
-	dev->n_queues = vn->opt.ctrl_vq ? VNET_QUEUES : VNET_QUEUES - 1;
-	for (unsigned int i = 0; i < dev->n_queues; i++)
-		dev->queue[i].loop = vn->loop;
-	dev->queue[VNET_RXQ].size_max = vn->opt.rx_queue_size;
-	dev->queue[VNET_TXQ].size_max = vn->opt.tx_queue_size;
-	dev->queue[VNET_CTRLQ].size_max = 64;
+	/* The configuration's, and one for each queue. Of a single pair commands are polled for. */
+	if (vn->n_pairs > 1)
+		dev->vectors = 2 * vn->n_pairs + 2;
+	dev->n_queues = 2 * vn->n_pairs + vn->opt.ctrl_vq;
+	for (unsigned int i = 0; i < vn->n_pairs; i++) {
+		vn->pair[i].rxq->loop = vn->pair[i].txq->loop = vn->pair[i].loop;
+		vn->pair[i].rxq->size_max = vn->opt.rx_queue_size;
+		vn->pair[i].txq->size_max = vn->opt.tx_queue_size;
+	}
+	dev->queue[2 * vn->n_pairs].loop = vn->pair[0].loop;
+	dev->queue[2 * vn->n_pairs].size_max = VNET_CTRL_SIZE;
+	vn->set.pairs = vn->n_pairs;
 	vnet_reset(dev);
+	vnet_link_update(vn);
 	return 0;
 }
 
 /* ---- for people ---- */
-
-static void vnet_set_link(struct virtio_dev *dev, bool up)
-{
-	struct virtio_net *vn = vnet_of(dev);
-
-	if (vn->net)
-		net_set_link(vn->net, up);
-	__atomic_store_n(&vn->link_up, up && vn->net, __ATOMIC_RELAXED);
-	virtio_config_changed(dev);
-}
 
 static void vnet_info(struct virtio_dev *dev, json_t *object)
 {
@@ -434,12 +412,23 @@ static void vnet_info(struct virtio_dev *dev, json_t *object)
 		 (int)(mac >> 32 & 0xff), (int)(mac >> 40 & 0xff));
 	json_object_set_new(object, "mac", json_string(text));
 	json_object_set_new(object, "link",
-			    json_boolean(__atomic_load_n(&vn->link_up, __ATOMIC_RELAXED)));
+			    json_boolean(__atomic_load_n(&vn->status, __ATOMIC_RELAXED) &
+					 VIRTIO_NET_S_LINK_UP));
+	json_object_set_new(object, "queue-pairs", json_integer(vn->n_pairs));
+	vnet_rings_info(vn, object);
 }
 
 static void vnet_counters(struct virtio_dev *dev, counter_visit *visit, void *opaque)
 {
-	visit(opaque, dev->device->id, NULL, vnet_counter_table, &vnet_of(dev)->counters);
+	struct virtio_net *vn = vnet_of(dev);
+	char part[24];
+
+	visit(opaque, dev->device->id, NULL, vnet_counter_table, &vn->counters);
+	for (unsigned int i = 0; i < vn->n_pairs; i++) {
+		snprintf(part, sizeof(part), "pair %u", i);
+		visit(opaque, dev->device->id, part, vnet_pair_counter_table,
+		      &vn->pair[i].counters);
+	}
 }
 
 static const struct virtio_model virtio_net_model = {
@@ -453,6 +442,9 @@ static const struct virtio_model virtio_net_model = {
 	.queue_start = vnet_queue_start,
 	.queue_stop = vnet_queue_stop,
 	.work = vnet_work,
+	.queue_lend = vnet_queue_lend,
+	.queue_return = vnet_queue_return,
+	.queue_call = vnet_queue_call,
 	.features_ready = vnet_features_ready,
 	.reset = vnet_reset,
 	.info = vnet_info,

@@ -1,5 +1,5 @@
 /*
- * virtio-net: the send queue. Virtio 1.3 §5.1.6.2.
+ * virtio-net: a send queue. Virtio 1.3 §5.1.6.2.
  *
  *	pop a group of chains -> for each: one write by the back end, straight from guest memory ->
  * fill
@@ -22,12 +22,13 @@
 
 /* The back end has no header: takes it out of the frame. In its place is one piece for
  * net_send_frame(). */
-static void tx_take_header(struct virtio_net *vn, struct vnet_tx_frame *frame)
+static void tx_take_header(struct vnet_pair *p, struct vnet_tx_frame *frame)
 {
-	struct iovec *iov = vn->tx.iov;
-	size_t cut = vn->hdr_len;
+	struct iovec *iov = p->tx.iov;
+	size_t cut = p->set.hdr_len;
 
-	iov_read(iov + frame->first, frame->n, 0, &frame->hdr, cut);
+	iov_read(iov + frame->first, frame->n, 0, &frame->hdr,
+		 cut < sizeof(frame->hdr) ? cut : sizeof(frame->hdr));
 	for (; frame->n && cut >= iov[frame->first].iov_len; frame->n--)
 		cut -= iov[frame->first++].iov_len;
 	if (frame->n) {
@@ -39,12 +40,12 @@ static void tx_take_header(struct virtio_net *vn, struct vnet_tx_frame *frame)
 }
 
 /* The next chain goes to the end of the group; false: there is none, or none that can be sent. */
-static bool tx_pop(struct virtio_net *vn)
+static bool tx_pop(struct vnet_pair *p)
 {
-	struct virtq *q = &vn->vdev.queue[VNET_TXQ].ring;
-	struct vnet_tx *tx = &vn->tx;
+	struct virtq *q = &p->txq->ring;
+	struct vnet_tx *tx = &p->tx;
 	struct vnet_tx_frame *frame = &tx->frame[tx->end];
-	const bool has_hdr = !vn->net || vn->net->has_hdr;
+	const bool has_hdr = !p->nq || p->nq->net->has_hdr;
 	const unsigned int first = tx->iov_end + !has_hdr;
 	struct iovec *iov = tx->iov + first;
 	int r = first < VNET_IOV ? virtq_pop(q, &frame->chain, iov, VNET_IOV - first) : -E2BIG;
@@ -53,7 +54,7 @@ static bool tx_pop(struct virtio_net *vn)
 		virtq_latch(q, "a frame to be sent of too many pieces");
 	if (r <= 0)
 		return false;
-	if (frame->chain.out_bytes < vn->hdr_len) {
+	if (frame->chain.out_bytes < p->set.hdr_len) {
 		virtq_latch(q, "a frame to be sent is shorter than its header");
 		return false;
 	}
@@ -64,7 +65,7 @@ static bool tx_pop(struct virtio_net *vn)
 	tx->iov_end = first + frame->chain.n_out + frame->chain.n_in;
 	tx->end++;
 	if (!has_hdr)
-		tx_take_header(vn, frame);
+		tx_take_header(p, frame);
 	return true;
 }
 
@@ -74,49 +75,49 @@ static void tx_clear(struct vnet_tx *tx)
 }
 
 /* The next frame to be sent; NULL: there is none. */
-static struct vnet_tx_frame *tx_next(struct virtio_net *vn)
+static struct vnet_tx_frame *tx_next(struct vnet_pair *p)
 {
-	struct vnet_tx *tx = &vn->tx;
+	struct vnet_tx *tx = &p->tx;
 
 	if (tx->next == tx->end) {
 		tx_clear(tx);
-		while (tx->end < VNET_TX_GROUP && tx_pop(vn))
+		while (tx->end < VNET_TX_GROUP && tx_pop(p))
 			;
-		if (vn->vdev.queue[VNET_TXQ].ring.latched)
+		if (p->txq->ring.latched)
 			tx_clear(tx);
 	}
 	return tx->next < tx->end ? &tx->frame[tx->next] : NULL;
 }
 
-static int tx_send(struct virtio_net *vn, const struct vnet_tx_frame *frame)
+static int tx_send(struct vnet_pair *p, const struct vnet_tx_frame *frame)
 {
-	if (!vn->net) {
-		counter_add(&vn->counters.tx_no_cable, 1);
+	if (!p->nq) {
+		counter_add(&p->counters.tx_no_cable, 1);
 		return 0;
 	}
-	if (vn->net->has_hdr)
-		return vn->net->ops->send(vn->nq, vn->tx.iov + frame->first, (int)frame->n);
+	if (p->nq->net->has_hdr)
+		return p->nq->net->ops->send(p->nq, p->tx.iov + frame->first, (int)frame->n);
 	if (frame->n == 1) {
 		/* A header and nothing behind it. */
-		counter_add(&vn->nq->counters.tx_dropped_refused, 1);
+		counter_add(&p->nq->counters.tx_dropped_refused, 1);
 		return 0;
 	}
-	return net_send_frame(vn->nq, &frame->hdr, vn->tx.iov + frame->first, (int)frame->n);
+	return net_send_frame(p->nq, &frame->hdr, p->tx.iov + frame->first, (int)frame->n);
 }
 
-bool vnet_tx_work(struct virtio_net *vn)
+bool vnet_tx_work(struct vnet_pair *p)
 {
-	struct virtio_queue *queue = &vn->vdev.queue[VNET_TXQ];
-	struct vnet_tx *tx = &vn->tx;
+	struct virtio_queue *queue = p->txq;
+	struct vnet_tx *tx = &p->tx;
 	const struct vnet_tx_frame *frame;
 	bool blocked = tx->blocked;
 	int n = 0;
 
-	if (blocked && !tx->writable)
+	if (!p->active || (blocked && !tx->writable))
 		return false;
 	tx->blocked = tx->writable = false;
-	while (n < VNET_BATCH && (frame = tx_next(vn))) {
-		if (tx_send(vn, frame) == -EAGAIN) {
+	while (n < VNET_BATCH && (frame = tx_next(p))) {
+		if (tx_send(p, frame) == -EAGAIN) {
 			tx->blocked = true;
 			break;
 		}
@@ -125,21 +126,32 @@ bool vnet_tx_work(struct virtio_net *vn)
 		n++;
 	}
 	virtq_flush(&queue->ring);
+	vnet_coal_flushed(&p->tx_coal, (unsigned int)n);
 	if (tx->blocked != blocked) {
 		virtio_queue_want_kicks(queue, !tx->blocked);
-		vnet_watch(vn);
+		vnet_watch(p);
 	}
 	return n > 0;
 }
 
-void vnet_tx_stop(struct virtio_net *vn)
+void vnet_tx_start(struct vnet_pair *p)
 {
-	struct vnet_tx *tx = &vn->tx;
+	virtio_queue_want_kicks(p->txq, p->active);
+}
 
-	virtq_unpop(&vn->vdev.queue[VNET_TXQ].ring, (uint16_t)(tx->end - tx->next));
+void vnet_tx_activate(struct vnet_pair *p)
+{
+	virtio_queue_want_kicks(p->txq, p->active && !p->tx.blocked);
+}
+
+void vnet_tx_stop(struct vnet_pair *p)
+{
+	struct vnet_tx *tx = &p->tx;
+
+	virtq_unpop(&p->txq->ring, (uint16_t)(tx->end - tx->next));
 	tx_clear(tx);
 	tx->blocked = false;
-	if (vn->nq)
-		vn->nq->segments_sent = 0; /* the frame that waited may not come again */
-	vnet_watch(vn);
+	if (p->nq)
+		p->nq->segments_sent = 0; /* the frame that waited may not come again */
+	vnet_watch(p);
 }

@@ -265,6 +265,43 @@ int machine_set_link(struct machine *m, const char *name, bool up)
 	return 0;
 }
 
+/* The one back end that leads ports into its guest. */
+static struct net_backend *only_forwarder(struct machine *m, struct err *err)
+{
+	struct net_backend *found = NULL;
+	struct pool_entry *e;
+
+	TAILQ_FOREACH(e, &m->pool.entries, link) {
+		struct net_backend *net = e->kind == POOL_NET ? e->object : NULL;
+
+		if (!net || !net->ops->forward)
+			continue;
+		if (found) {
+			err_set(err, -EINVAL, "%s or %s? (the netdev's id goes first)", found->id,
+				net->id);
+			return NULL;
+		}
+		found = net;
+	}
+	if (!found)
+		err_set(err, -ENOENT, "there is no netdev of type user");
+	return found;
+}
+
+int machine_forward(struct machine *m, const char *netdev, const char *rule, bool add,
+		    struct err *err)
+{
+	struct pool_entry *e = netdev ? pool_need(&m->pool, POOL_NET, netdev, err) : NULL;
+	struct net_backend *net = e ? e->object : netdev ? NULL : only_forwarder(m, err);
+
+	if (!net)
+		return err->code;
+	if (!net->ops->forward)
+		return err_set(err, -ENOTSUP, "%s is of type %s, and leads no ports into its guest",
+			       net->id, net->ops->name);
+	return net->ops->forward(net, rule, add, err);
+}
+
 struct char_backend *machine_monitor_char(struct machine *m, const char *id, struct err *err)
 {
 	if (m->config->mux_chardev && !strcmp(id, m->config->mux_chardev))

@@ -62,6 +62,10 @@ void machine_each_counter(struct machine *machine, counter_visit *visit, void *o
 struct pci_bus *machine_pci(struct machine *machine);
 /* set_link NAME on|off: NAME is a NIC's id or a netdev's. 0, -ENOENT. */
 int machine_set_link(struct machine *machine, const char *name, bool up);
+/* hostfwd_add and hostfwd_remove (net_backend_ops.forward). netdev: its id; NULL: the one that has such rules.
+ * 0 or -errno with err set. */
+int machine_forward(struct machine *machine, const char *netdev, const char *rule, bool add,
+		    struct err *err);
 /* The character back end of that id, claimed for the monitor; NULL with err set. Of the one that
  * the first serial port shares (config.mux_chardev): the monitor's side. */
 struct char_backend *machine_monitor_char(struct machine *machine, const char *id, struct err *err);

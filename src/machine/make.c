@@ -258,9 +258,10 @@ static int make_items(struct machine *m, struct err *err)
 	int rc = 0;
 
 	/* What devices refer to by id comes first, wherever it stands on the command line. */
-	TAILQ_FOREACH(item, &m->config->items, link)
-		if (rc == 0 && item->kind != CONFIG_DEVICE)
-			rc = pool_open(&m->pool, item, err);
+	for (unsigned int turn = 0; turn < POOL_TURNS; turn++)
+		TAILQ_FOREACH(item, &m->config->items, link)
+			if (rc == 0 && item->kind != CONFIG_DEVICE && pool_turn(item) == turn)
+				rc = pool_open(&m->pool, item, err);
 	if (rc == 0 && m->config->mux_chardev)
 		rc = make_mux(m, err);
 	if (rc == 0)

@@ -12,6 +12,7 @@
 #include "base/loop.h"
 #include "blk/blk.h"
 #include "char/char.h"
+#include "net/dump.h"
 #include "net/net.h"
 
 /* How long an I/O thread looks for work before it sleeps, by default. A wake-up costs about 20 us:
@@ -19,8 +20,9 @@
  * spin-then-block). */
 #define POLL_MAX_NS "32768"
 
-static const char *const kind_name[POOL_KINDS] = {"-chardev", "-netdev", "-drive/-blockdev",
-						  "-object iothread", "-object rng-random"};
+static const char *const kind_name[POOL_KINDS] = {"-chardev",		"-netdev",
+						  "-drive/-blockdev",	"-object iothread",
+						  "-object rng-random", "-object filter-dump"};
 
 struct thread_opts {
 	uint64_t poll_max_ns;
@@ -42,10 +44,37 @@ static const struct opt_desc rng_opts[] = {
 	{0, OPT_END},
 };
 
+/* net_host.socket: the chardev is the back end's from now on. */
+static int pool_net_socket(const struct net_host *host, const char *chardev, struct net_socket *out,
+			   struct err *err)
+{
+	struct pool *pool = host->opaque;
+	struct char_backend *chr = pool_claim(pool, POOL_CHAR, chardev, NULL, err);
+	struct char_socket socket;
+	int r;
+
+	if (!chr)
+		return err->code;
+	pool_find(pool, POOL_CHAR, chardev)->taken = true;
+	r = char_take_socket(chr, &socket, err);
+	if (r) {
+		pool_release(pool, chr);
+		return r;
+	}
+	*out = (struct net_socket){.server = socket.server,
+				   .reconnect_s = socket.reconnect_s,
+				   .wait = socket.wait,
+				   .listen_fd = socket.listen_fd,
+				   .fd = socket.fd};
+	snprintf(out->path, sizeof(out->path), "%s", socket.path); /* it fits: it is bound */
+	return 0;
+}
+
 void pool_init(struct pool *pool, struct loop *control)
 {
 	pool->control = control;
-	pool->net_host = (struct net_host){.control = control};
+	pool->net_host = (struct net_host){
+		.control = control, .socket = pool_net_socket, .opaque = pool};
 	TAILQ_INIT(&pool->entries);
 }
 
@@ -67,6 +96,9 @@ static void entry_close(struct pool *pool, struct pool_entry *e)
 		break;
 	case POOL_BLK:
 		blk_destroy(e->object);
+		break;
+	case POOL_DUMP:
+		net_dump_destroy(e->object);
 		break;
 	case POOL_THREAD:
 		loop_join(e->object);
@@ -140,7 +172,9 @@ void *pool_claim(struct pool *pool, enum pool_kind kind, const char *id, struct 
 		return NULL;
 	if (e->claimed) {
 		err_set(err, -EBUSY, "%s id=%s is in use by %s already", kind_name[kind], id,
-			e->user ? e->user->id : "the monitor");
+			e->user	   ? e->user->id
+			: e->taken ? "a -netdev"
+				   : "the monitor");
 		return NULL;
 	}
 	e->claimed = true;
@@ -154,7 +188,7 @@ void pool_release(struct pool *pool, void *object)
 
 	TAILQ_FOREACH(e, &pool->entries, link) {
 		if (e->object == object) {
-			e->claimed = false;
+			e->claimed = e->taken = false;
 			e->user = NULL;
 			return;
 		}
@@ -207,6 +241,38 @@ static int rng_check(struct config_item *item, struct err *err)
 	return rc;
 }
 
+static struct net_dump *dump_open(struct pool *pool, struct config_item *item, struct err *err)
+{
+	static const struct opt_desc *const tables[] = {net_dump_opts};
+	struct pool_entry *net = NULL;
+	struct net_dump *dump = NULL;
+	struct net_dump_opts opts;
+
+	if (opt_apply(net_dump_opts, &opts, &item->list, err) < 0)
+		return NULL;
+	if (opt_all_used(&item->list, tables, 1, err) < 0) {
+		opt_release(net_dump_opts, &opts);
+		return NULL;
+	}
+	if (opts.netdev)
+		net = pool_need(pool, POOL_NET, opts.netdev, err);
+	else
+		err_set(err, -EINVAL, "needs netdev=");
+	if (net)
+		dump = net_dump_create(item->id, net->object, &opts, err);
+	if (!dump)
+		err_prefix(err, "%s", item->list.text);
+	opt_release(net_dump_opts, &opts);
+	return dump;
+}
+
+unsigned int pool_turn(const struct config_item *item)
+{
+	if (item->kind == CONFIG_OBJECT && !strcmp(item->type, "filter-dump"))
+		return 2;
+	return item->kind == CONFIG_NETDEV ? 1 : 0;
+}
+
 /* What an item is; -EINVAL with err set: no such type of -object. */
 static int kind_of(const struct config_item *item, struct err *err)
 {
@@ -222,8 +288,11 @@ static int kind_of(const struct config_item *item, struct err *err)
 			return POOL_THREAD;
 		if (!strcmp(item->type, "rng-random"))
 			return POOL_RNG;
+		if (!strcmp(item->type, "filter-dump"))
+			return POOL_DUMP;
 		return err_set(err, -EINVAL,
-			       "%s: no object type '%s' (there is: iothread, rng-random)",
+			       "%s: no object type '%s' (there is: iothread, rng-random, "
+			       "filter-dump)",
 			       item->list.text, item->type);
 	}
 }
@@ -244,6 +313,9 @@ static bool entry_open(struct pool *pool, struct pool_entry *e, struct config_it
 		break;
 	case POOL_THREAD:
 		e->object = iothread_open(item, err);
+		break;
+	case POOL_DUMP:
+		e->object = dump_open(pool, item, err);
 		break;
 	default:
 		return rng_check(item, err) == 0;
@@ -279,6 +351,8 @@ void pool_object_help(FILE *out)
 	opt_help(out, thread_opts);
 	fprintf(out, "-object rng-random,id=ID: the host's random numbers, for virtio-rng\n");
 	opt_help(out, rng_opts);
+	fprintf(out, "-object filter-dump,id=ID: a netdev's frames, both ways, into a file\n");
+	opt_help(out, net_dump_opts);
 }
 
 struct loop *pool_thread_get(struct pool *pool, const char *id, const char *name, struct err *err)
@@ -357,6 +431,9 @@ void pool_each_counter(struct pool *pool, counter_visit *visit, void *opaque)
 			visit(opaque, e->id, NULL, char_counter_table, char_counters(e->object));
 		else if (e->kind == POOL_NET)
 			net_counters_each(e->object, visit, opaque);
+		else if (e->kind == POOL_DUMP)
+			visit(opaque, e->id, "dump", net_dump_counter_table,
+			      net_dump_counters(e->object));
 		else if (e->kind == POOL_THREAD)
 			visit_thread(e, visit, opaque);
 	}

@@ -20,15 +20,17 @@ enum pool_kind {
 	POOL_BLK,
 	POOL_THREAD,
 	POOL_RNG,
+	POOL_DUMP,
 	POOL_KINDS
 };
 
 struct pool_entry {
 	enum pool_kind kind;
 	char *id;
-	void *object; /* struct char_backend, net_backend, blk_backend, loop; POOL_RNG: unused */
+	void *object; /* struct char_backend, net_backend, blk_backend, loop, net_dump; POOL_RNG: unused */
 	struct device *user; /* POOL_THREAD: unused, a thread may serve several devices */
 	bool claimed;	     /* also by the monitor, which is no device */
+	bool taken;	     /* by a network back end, which is none either */
 	bool anonymous;	     /* a thread made for one device */
 	TAILQ_ENTRY(pool_entry) link;
 };
@@ -42,6 +44,9 @@ struct pool {
 void pool_init(struct pool *pool, struct loop *control);
 void pool_destroy(struct pool *pool); /* closes everything, last made first */
 
+/* Items name others: those of turn 0 none, those of turn N such of turns before. */
+#define POOL_TURNS 3
+unsigned int pool_turn(const struct config_item *item);
 /* Opens what an item asks for (all kinds but CONFIG_DEVICE). Ids are unique within a kind. 0 or
  * -errno with err set. */
 int pool_open(struct pool *pool, struct config_item *item, struct err *err);

@@ -87,6 +87,21 @@ json_t *query_network(struct machine *machine)
 	return l.list;
 }
 
+static void add_connections(struct net_backend *net, struct device *user, void *opaque)
+{
+	if (net->ops->connections)
+		json_array_append_new(opaque, json_pack("{s:s, s:o}", "id", net->id, "connections",
+							net->ops->connections(net)));
+}
+
+json_t *query_usernet(struct machine *machine)
+{
+	json_t *list = json_array();
+
+	machine_each_net(machine, add_connections, list);
+	return list;
+}
+
 /* ---- PCI ---- */
 
 static json_t *describe_bar(struct pci_device *pci, unsigned int index)

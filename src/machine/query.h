@@ -15,6 +15,8 @@ json_t *query_status(struct machine *machine);
 json_t *query_name(struct machine *machine);
 /* [{"id": NIC, "model":, "netdev": {"id":, "type":, ...}, ...}, ...] */
 json_t *query_network(struct machine *machine);
+/* [{"id": NETDEV, "connections": [line, ...]}, ...], of those that know of connections */
+json_t *query_usernet(struct machine *machine);
 /* [{"slot":, "function":, "vendor":, ..., "bars": [...]}, ...] */
 json_t *query_pci(struct machine *machine);
 /* {"OWNER": {"PART": {"counter": n, ...}, ...}, ...} */

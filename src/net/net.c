@@ -27,6 +27,8 @@ const struct counter_desc net_counter_table[] = {
 	NET_COUNTER(tx_blocked, "tx-blocked", "waits for the host's full queue; nothing lost"),
 	NET_COUNTER(rx_dropped_down, "rx-dropped-down", "lost: link down"),
 	NET_COUNTER(rx_dropped_error, "rx-dropped-error", "lost: the host gave an error"),
+	NET_COUNTER(rx_dropped_full, "rx-dropped-full",
+		    "lost: the guest took them too slowly, and the queue was full"),
 	{.name = NULL},
 };
 
@@ -130,6 +132,11 @@ void net_set_carrier(struct net_backend *net, bool up)
 		net->events->carrier(net->events_opaque);
 }
 
+int net_set_mac(struct net_backend *net, const uint8_t mac[6], struct err *err)
+{
+	return net->ops->set_mac && !(mac[0] & 1) ? net->ops->set_mac(net, mac, err) : 0;
+}
+
 static json_t *net_offload_names(unsigned int offloads)
 {
 	static const struct {
@@ -168,4 +175,6 @@ void net_counters_each(struct net_backend *net, counter_visit *visit, void *opaq
 		snprintf(part, sizeof(part), "queue %u", i);
 		visit(opaque, net->id, part, net_counter_table, &net->queue[i]->counters);
 	}
+	if (net->ops->counters)
+		net->ops->counters(net, visit, opaque);
 }

@@ -74,6 +74,7 @@ struct net_counters {
 	struct counter tx_blocked;	 /* times that the host's queue was full: kept, not lost */
 	struct counter rx_dropped_down;	 /* link down: read and thrown away */
 	struct counter rx_dropped_error; /* the host gave an error in a frame's place */
+	struct counter rx_dropped_full;	 /* more than the guest took, and than could wait */
 };
 extern const struct counter_desc net_counter_table[];
 
@@ -86,6 +87,8 @@ struct net_socket {
 	bool server;		  /* listen there, and take one peer at a time; else connect */
 	unsigned int reconnect_s; /* client: seconds between attempts; 0 = once */
 	bool wait;		  /* server: have a peer before the guest starts */
+	int listen_fd;		  /* server: listens already; the -chardev closes it, and removes path */
+	int fd;			  /* the peer that is there already, the taker's from now on; -1 = none */
 };
 
 /* What a back end may need of its surroundings. */
@@ -119,9 +122,11 @@ struct net_ring {
 
 /* What the front end wants to be told; control thread. */
 struct net_events {
-	/* The back end's own link (its peer, its carrier) came or went: net->carrier. May be NULL. */
+	/* The back end's own link (its peer, its carrier) came or went: net_link_is_down(). Takes the
+	 * device's lock, so never called from within ring operations. May be NULL. */
 	void (*carrier)(void *opaque);
-	/* Whoever serves a ring finds that it makes no sense: the device is to latch. May be NULL. */
+	/* Whoever serves a ring finds that it makes no sense: the device is to latch. Takes no lock, so
+	 * that the back end may hold its own. May be NULL. */
 	void (*ring_broken)(void *opaque, struct net_queue *q, enum net_ring_index which);
 };
 
@@ -159,6 +164,15 @@ struct net_backend_ops {
 	/* Queues [0, n) carry frames from now on, 1 <= n <= n_queues, and the host spreads its flows
 	 * over them. NULL: there is one, or it makes no difference. 0 or -errno. */
 	int (*set_queues)(struct net_backend *net, unsigned int n);
+	/* Ports of the host's that lead into the guest: rule is what hostfwd= says, to take one away what stands
+	 * in front of its '-'. Control thread; 0 or -errno with err set. And the connections that there are,
+	 * as an array of lines for people. Both NULL: this back end has none. */
+	int (*forward)(struct net_backend *net, const char *rule, bool add, struct err *err);
+	json_t *(*connections)(struct net_backend *net);
+	/* The guest's card has this address: see net_set_mac(). NULL: it makes no difference. */
+	int (*set_mac)(struct net_backend *net, const uint8_t mac[6], struct err *err);
+	/* Counters of the back end as a whole, if it has any. NULL: none. */
+	void (*counters)(struct net_backend *net, counter_visit *visit, void *opaque);
 
 	/* ---- serving the guest's rings, so that frames pass vireo by; NULL where packets only ----
 	 *
@@ -198,7 +212,7 @@ struct net_backend {
 	bool has_hdr;		   /* carries struct net_hdr; else hdr_len must be 0 */
 	unsigned int hdr_len;	   /* as set last */
 	unsigned int frame_max;	   /* bytes of the longest frame it gives with no offloads taken; no
-				      header */
+				      header. The host may change it: net_frame_max() */
 	bool link_down; /* net_set_link() off: frames are dropped both ways. Relaxed atomics */
 	const struct net_host *host; /* outlives it; NULL in some tests */
 
@@ -207,6 +221,10 @@ struct net_backend {
 	bool rings_only;	/* there is no send() and recv(): for virtio devices alone */
 	/* rings are wanted also from a driver without MSI-X (vhostforce) */
 	bool rings_forced;
+	bool rings_asked; /* by option (vhost=on): a card that lends no rings refuses the back end */
+
+	/* Somebody looks at each frame (net/filter.h): rings are not served, ops has no ring_start(). */
+	bool filtered;
 
 	bool no_carrier; /* the back end's own link is down. Relaxed atomics */
 	/* The front end's: set when it takes the back end, and back to NULL when it leaves. */
@@ -253,6 +271,21 @@ int net_set_frame_offloads(struct net_backend *net, unsigned int offloads);
 /* Fills in the checksum that hdr (NEEDS_CSUM) leaves to whoever takes the frame, in the frame's own
  * memory; iov[0..n) is the frame. false: the header doesn't fit the frame. */
 bool net_complete_csum(const struct net_hdr *hdr, const struct iovec *iov, int n);
+
+/* The front end's card has this address: for back ends that are to receive for it. With err: control
+ * thread, before frames move; it has taken effect when this returns 0, and what fails fills err. NULL err: any
+ * thread, takes effect soon, and what fails is logged. A group address is ignored. */
+int net_set_mac(struct net_backend *net, const uint8_t mac[6], struct err *err);
+
+/* For back ends: the longest frame has changed while queues run. */
+static inline void net_set_frame_max(struct net_backend *net, unsigned int bytes)
+{
+	__atomic_store_n(&net->frame_max, bytes, __ATOMIC_RELAXED);
+}
+static inline unsigned int net_frame_max(const struct net_backend *net)
+{
+	return __atomic_load_n(&net->frame_max, __ATOMIC_RELAXED);
+}
 
 /* Adds id, type, link and what the type has to tell to a JSON object; any thread. */
 void net_info(struct net_backend *net, json_t *object);

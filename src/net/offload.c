@@ -435,6 +435,8 @@ static unsigned int offloads_needed(const struct net_hdr *hdr)
 		return needed | NET_OFFLOAD_TSO6;
 	case NET_GSO_UDP:
 		return needed | NET_OFFLOAD_UFO;
+	case NET_GSO_UDP_L4:
+		return needed | NET_OFFLOAD_USO;
 	default:
 		return NEEDS_SOFTWARE;
 	}

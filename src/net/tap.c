@@ -25,56 +25,27 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "net/net.h"
-#include "net/tapdev.h"
+#include "net/tap.h"
+
+#ifndef TUN_F_USO4 /* Linux 6.2 */
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
 
 /* With the link down, frames thrown away at most before others of the loop get their turn. */
 #define TAP_DISCARD_MAX 64
-
-struct tap_queue {
-	struct net_queue q; /* first */
-	int fd;
-	bool gone; /* the interface was deleted */
-	struct log_limit log;
-};
-
-struct tap {
-	struct net_backend net; /* first */
-	struct tap_queue queue;
-	struct tapdev dev;
-	bool bridged;
-	bool script_ran;
-	/* options */
-	char *ifname, *fd, *br, *script, *downscript;
-	int vnet_hdr; /* enum opt_tri */
-	uint64_t sndbuf;
-	bool vhost;
-	uint32_t queues;
-};
-
-#define TAP_OPT(field, kind, ...)                                                                \
-	{                                                                                        \
-		.name = #field, .type = kind, .offset = offsetof(struct tap, field), __VA_ARGS__ \
-	}
 
 static const struct opt_desc tap_opts[] = {
 	TAP_OPT(ifname, OPT_STRING,
 		.help = "name of the interface, made if it isn't there; none: the kernel picks "
 			"one"),
 	TAP_OPT(fd, OPT_STRING, .help = "number of an open file descriptor of a TAP or MacVTap"),
+	TAP_OPT(fds, OPT_STRING, .help = "the same for its queues: N:N:..."),
 	TAP_OPT(br, OPT_STRING, .help = "put the interface into this bridge, and set it up"),
 	TAP_OPT(script, OPT_STRING, .help = "program run with the interface's name; no = none",
 		.def = "no"),
 	TAP_OPT(downscript, OPT_STRING, .help = "the same, at the end", .def = "no"),
-	TAP_OPT(vnet_hdr, OPT_TRI, .def = "auto",
-		.help = "checksums and large frames left to the other side; auto = where the host "
-			"can"),
-	TAP_OPT(sndbuf, OPT_SIZE, .max = INT_MAX,
-		.help = "bytes in flight towards the host; 0 = no limit, which never drops"),
-	TAP_OPT(vhost, OPT_BOOL, .def = "off",
-		.help = "the kernel moves the frames: not in this build"),
-	TAP_OPT(queues, OPT_U32, .def = "1", .min = 1, .max = NET_QUEUES_MAX,
-		.help = "queues; this build has 1"),
+	TAP_COMMON_OPTS,
 	{.name = NULL, .type = OPT_END},
 };
 
@@ -97,6 +68,7 @@ static int tap_send_failed(struct tap_queue *tq, int code)
 	case EIO:
 	case EBADFD:
 	case ENODEV:
+	case ENOLINK:
 	case ENETDOWN:
 		counter_add(&c->tx_dropped_down, 1);
 		log_limited(&tq->log, "%s: interface %s is %s: frames are lost", tq->q.net->id,
@@ -108,7 +80,7 @@ static int tap_send_failed(struct tap_queue *tq, int code)
 	}
 }
 
-static int tap_send(struct net_queue *q, const struct iovec *iov, int n)
+int tap_send(struct net_queue *q, const struct iovec *iov, int n)
 {
 	struct tap_queue *tq = (struct tap_queue *)q;
 	ssize_t r;
@@ -157,7 +129,7 @@ static ssize_t tap_discard(struct tap_queue *tq)
 	return -EAGAIN;
 }
 
-static ssize_t tap_recv(struct net_queue *q, const struct iovec *iov, int n)
+ssize_t tap_recv(struct net_queue *q, const struct iovec *iov, int n)
 {
 	struct tap_queue *tq = (struct tap_queue *)q;
 	ssize_t r;
@@ -173,21 +145,27 @@ static ssize_t tap_recv(struct net_queue *q, const struct iovec *iov, int n)
 	return r;
 }
 
-static int tap_fd(struct net_queue *q)
+int tap_fd(struct net_queue *q)
 {
 	return ((struct tap_queue *)q)->fd;
 }
 
 /* ---- set-up ---- */
 
-static int tap_set_offloads(struct net_backend *net, unsigned int offloads, unsigned int hdr_len)
+/* 18: Ethernet header and a VLAN tag. */
+static void tap_set_mtu(struct net_backend *net, unsigned int mtu)
+{
+	net_set_frame_max(net, mtu && mtu < NET_FRAME_MAX - 18 ? mtu + 18 : NET_FRAME_MAX);
+}
+
+int tap_set_offloads(struct net_backend *net, unsigned int offloads, unsigned int hdr_len)
 {
 	struct tap *tap = tap_of(net);
 	unsigned int mtu = tapdev_mtu(&tap->dev);
 	unsigned long flags = 0;
 	int size = (int)hdr_len;
 
-	net->frame_max = mtu ? mtu + 18 : NET_FRAME_MAX;
+	tap_set_mtu(net, mtu);
 	if (!net->has_hdr)
 		return offloads || hdr_len ? -EINVAL : 0;
 	if (offloads & ~net->offloads_in)
@@ -202,9 +180,15 @@ static int tap_set_offloads(struct net_backend *net, unsigned int offloads, unsi
 		flags |= TUN_F_TSO_ECN;
 	if (offloads & NET_OFFLOAD_UFO)
 		flags |= TUN_F_UFO;
-	if (ioctl(tap->dev.fd, TUNSETVNETHDRSZ, &size))
-		return -errno;
-	net->hdr_len = hdr_len;
+	if (offloads & NET_OFFLOAD_USO)
+		flags |= TUN_F_USO4 | TUN_F_USO6;
+	/* Of a MacVTap each queue has its own header; a TAP's queue that is detached has nothing to say. */
+	for (unsigned int i = 0; i < tap->n_fds; i++)
+		if (ioctl(tap->queue[i].fd, TUNSETVNETHDRSZ, &size) && (!i || errno != EBADFD))
+			return -errno;
+	/* Other queues may be moving frames, but not when it changes. */
+	if (net->hdr_len != hdr_len)
+		net->hdr_len = hdr_len;
 	return ioctl(tap->dev.fd, TUNSETOFFLOAD, flags) ? -errno : 0;
 }
 
@@ -218,6 +202,8 @@ static unsigned int tap_probe_offloads(int fd)
 		offloads = NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN;
 	if (offloads && !ioctl(fd, TUNSETOFFLOAD, base | TUN_F_UFO))
 		offloads |= NET_OFFLOAD_UFO;
+	if (offloads && !ioctl(fd, TUNSETOFFLOAD, base | TUN_F_USO4 | TUN_F_USO6))
+		offloads |= NET_OFFLOAD_USO;
 	ioctl(fd, TUNSETOFFLOAD, 0UL);
 	return offloads;
 }
@@ -227,46 +213,49 @@ static bool tap_script_given(const char *script)
 	return script && *script && strcmp(script, "no") != 0;
 }
 
+/* Of the options that all kinds have. */
+int tap_check_common(struct tap *tap, struct err *err)
+{
+	if (tap->queues != 1 && (tap->fd || tap->fds))
+		return err_set(err, -EINVAL,
+			       "queues=%u: how many queues there are is said by fds=N:N:...",
+			       tap->queues);
+	return tap_vhost_check(tap, err);
+}
+
 static int tap_check_options(struct tap *tap, struct err *err)
 {
-	if (tap->vhost)
-		return err_set(err, -ENOTSUP,
-			       "vhost=on: this build moves frames itself and has no vhost-net "
-			       "(vhost=off, or leave it out)");
-	if (tap->queues != 1)
-		return err_set(err, -ENOTSUP,
-			       "queues=%u: this build has one queue per TAP (queues=1)",
-			       tap->queues);
-	if (tap->fd && (tap->ifname || tap->br || tap_script_given(tap->script) ||
-			tap_script_given(tap->downscript)))
+	if ((tap->fd || tap->fds) && (tap->ifname || tap->br || tap_script_given(tap->script) ||
+				      tap_script_given(tap->downscript)))
 		return err_set(err, -EINVAL,
-			       "fd= stands alone: who opened it names, bridges and sets up the "
-			       "interface (no ifname=, br=, script=, downscript=)");
+			       "fd%s= stands alone: who opened it names, bridges and sets up the "
+			       "interface (no ifname=, br=, script=, downscript=)",
+			       tap->fds ? "s" : "");
+	if (tap->fd && tap->fds)
+		return err_set(err, -EINVAL,
+			       "fd= and fds= are the same thing twice (fd= for one queue, fds= for "
+			       "several)");
 	return 0;
 }
 
 static int tap_open_fd(struct tap *tap, struct err *err)
 {
-	uint64_t fd;
-	int r;
+	int r = tap_fds_adopt(tap, err);
 
-	if (opt_parse_u64(tap->fd, &fd) || fd > INT_MAX)
-		return err_set(err, -EINVAL, "fd=%s: not the number of a file descriptor", tap->fd);
-	r = tapdev_adopt(&tap->dev, (int)fd, err);
-	if (r)
-		return r;
-	if (tap->vnet_hdr != OPT_AUTO && (tap->vnet_hdr == OPT_ON) != tap->dev.vnet_hdr) {
+	if (!r && tap->vnet_hdr != OPT_AUTO && (tap->vnet_hdr == OPT_ON) != tap->dev.vnet_hdr)
+		r = err_set(err, -EINVAL, "vnet_hdr=%s: fd=%s was opened with%s IFF_VNET_HDR",
+			    tap->vnet_hdr == OPT_ON ? "on" : "off", tap->fd ? tap->fd : tap->fds,
+			    tap->vnet_hdr == OPT_ON ? "out" : "");
+	if (r) {
+		tap->n_fds = 0;
 		tap->dev.fd = -1;
-		return err_set(err, -EINVAL, "vnet_hdr=%s: fd=%s was opened with%s IFF_VNET_HDR",
-			       tap->vnet_hdr == OPT_ON ? "on" : "off", tap->fd,
-			       tap->vnet_hdr == OPT_ON ? "out" : "");
 	}
-	return 0;
+	return r;
 }
 
 static int tap_open_name(struct tap *tap, struct err *err)
 {
-	int fd = tapdev_open_control(err);
+	int fd = tapdev_open_control(err), r;
 	bool can;
 
 	if (fd < 0)
@@ -277,21 +266,33 @@ static int tap_open_name(struct tap *tap, struct err *err)
 		return err_set(err, -ENOTSUP,
 			       "vnet_hdr=on: this host's TAP has no IFF_VNET_HDR (vnet_hdr=off)");
 	}
-	return tapdev_attach(&tap->dev, fd, tap->ifname, can && tap->vnet_hdr != OPT_OFF, err);
+	if (tap->queues == 1)
+		return tapdev_attach(&tap->dev, fd, tap->ifname, can && tap->vnet_hdr != OPT_OFF,
+				     err);
+	r = tapdev_attach_multi(&tap->dev, fd, tap->ifname, can && tap->vnet_hdr != OPT_OFF, err);
+	if (r)
+		return r;
+	r = tap_fds_add(tap, err);
+	if (r)
+		tap_close(&tap->net);
+	return r;
 }
 
-static void tap_close(struct net_backend *net)
+void tap_close(struct net_backend *net)
 {
 	struct tap *tap = tap_of(net);
 	struct err err = {0};
 
 	if (tap->dev.fd < 0)
 		return;
+	netlink_unwatch(&tap->watch);
+	tap_vhost_close(tap);
 	if (tap->script_ran && tap_script_given(tap->downscript) &&
 	    tapdev_script(&tap->dev, tap->downscript, &err))
 		log_warn("%s: downscript: %s", net->id, err.msg);
 	if (tap->bridged && !tap->dev.created)
 		tapdev_bridge_remove(&tap->dev, tap->br);
+	tap_fds_close(tap);
 	close(tap->dev.fd);
 	tap->dev.fd = -1;
 }
@@ -304,12 +305,13 @@ static int tap_set_up(struct tap *tap, struct err *err)
 	int r;
 
 	/* INT_MAX is also what lets the kernel build short frames in place. */
-	if (ioctl(tap->dev.fd, TUNSETSNDBUF, &sndbuf) && tap->sndbuf)
-		return err_errno(err, "sndbuf=%d", sndbuf);
+	for (unsigned int i = 0; i < tap->n_fds; i++)
+		if (ioctl(tap->queue[i].fd, TUNSETSNDBUF, &sndbuf) && tap->sndbuf)
+			return err_errno(err, "sndbuf=%d", sndbuf);
 	net->has_hdr = tap->dev.vnet_hdr;
 	if (net->has_hdr)
 		net->offloads_in = net->offloads_out = tap_probe_offloads(tap->dev.fd);
-	if (tap->br) {
+	if (tap->br && !tap->bridged) {
 		r = tapdev_bridge_add(&tap->dev, tap->br, err);
 		if (r)
 			return r;
@@ -329,6 +331,67 @@ static int tap_set_up(struct tap *tap, struct err *err)
 	return 0;
 }
 
+void tap_changed(struct netlink_watch *w, const struct netlink_link *link)
+{
+	struct tap *tap = w->opaque;
+
+	if (!link) {
+		tap->bridged = false;
+		return; /* whoever uses the file descriptor finds out and says so */
+	}
+	tap_set_mtu(&tap->net, link->mtu);
+	if (tap->bridged && link->master != tap->bridge) {
+		log_warn("%s: interface %s is no longer in the bridge %s: nothing behind it is "
+			 "reached (ip link set %s master BRIDGE)",
+			 tap->net.id, tap->dev.name, tap->br, tap->dev.name);
+		tap->bridged = false;
+	}
+}
+
+/* Without it all goes on, but the host's changes aren't noticed. */
+static void tap_watch(struct tap *tap)
+{
+	struct netlink_link link;
+
+	if (!tap->net.host || !tap->dev.index)
+		return;
+	if (tap->bridged && !netlink_get(NULL, tap->dev.index, &link, NULL))
+		tap->bridge = link.master;
+	tap->watch.index = tap->dev.index;
+	tap->watch.opaque = tap;
+	if (!tap->watch.changed)
+		tap->watch.changed = tap_changed;
+	netlink_watch(&tap->watch, tap->net.host->control, NULL);
+}
+
+int tap_start(struct tap *tap, struct err *err)
+{
+	struct net_backend *net = &tap->net;
+	int r;
+
+	tap->queue[0].fd = tap->dev.fd;
+	if (!tap->n_fds)
+		tap->n_fds = 1;
+	tap->n_active = net->n_queues = tap->n_fds;
+	for (unsigned int i = 0; i < tap->n_fds; i++) {
+		tap->queue[i].q.net = net;
+		tap->queue[i].q.index = i;
+		net->queue[i] = &tap->queue[i].q;
+	}
+	r = tap_set_up(tap, err);
+	if (!r)
+		r = tap_vhost_open(tap, err);
+	if (!r && tap_set_queues(net, 1)) /* until somebody wants more */
+		r = err_set(err, -EINVAL, "interface %s is none with several queues (multi_queue)",
+			    tap->dev.name);
+	if (r) {
+		tap_close(net);
+		return r;
+	}
+	tap_watch(tap);
+	return 0;
+}
+
 static int tap_open(struct net_backend *net, struct err *err)
 {
 	struct tap *tap = tap_of(net);
@@ -337,22 +400,15 @@ static int tap_open(struct net_backend *net, struct err *err)
 	tap->dev.fd = -1;
 	r = tap_check_options(tap, err);
 	if (!r)
-		r = tap->fd ? tap_open_fd(tap, err) : tap_open_name(tap, err);
+		r = tap_check_common(tap, err);
+	if (!r)
+		r = tap->fd || tap->fds ? tap_open_fd(tap, err) : tap_open_name(tap, err);
 	if (r)
 		return r;
-	r = tap_set_up(tap, err);
-	if (r) {
-		tap_close(net);
-		return r;
-	}
-	tap->queue.q.net = net;
-	tap->queue.fd = tap->dev.fd;
-	net->n_queues = 1;
-	net->queue[0] = &tap->queue.q;
-	return 0;
+	return tap_start(tap, err);
 }
 
-static void tap_info(struct net_backend *net, json_t *object)
+void tap_info(struct net_backend *net, json_t *object)
 {
 	struct tap *tap = tap_of(net);
 
@@ -369,10 +425,7 @@ static const struct net_backend_ops tap_ops = {
 	.size = sizeof(struct tap),
 	.open = tap_open,
 	.close = tap_close,
-	.send = tap_send,
-	.recv = tap_recv,
-	.fd = tap_fd,
-	.set_offloads = tap_set_offloads,
 	.info = tap_info,
+	TAP_COMMON_OPS,
 };
 NET_BACKEND(tap_ops);

@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "net/netlink.h"
+
 #define TAPDEV_PATH "/dev/net/tun"
 
 extern char **environ;
@@ -51,7 +53,32 @@ static bool tapdev_set_name(struct ifreq *ifr, const char *name)
 	return true;
 }
 
-static int tapdev_attach_error(const char *name, bool exists, int code, struct err *err)
+static int tapdev_ioctl(unsigned long request, void *arg)
+{
+	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), r, code;
+
+	if (s < 0)
+		return -errno;
+	r = ioctl(s, request, arg);
+	code = r < 0 ? -errno : 0;
+	close(s);
+	return code;
+}
+
+/* Where fd comes from somebody else, its interface may live in another network namespace, and one of the
+ * same name here: they have different addresses. */
+static int tapdev_index(int fd, const char *name)
+{
+	struct ifreq there = {0}, here;
+
+	if (!tapdev_set_name(&here, name) || ioctl(fd, SIOCGIFHWADDR, &there) ||
+	    tapdev_ioctl(SIOCGIFHWADDR, &here) ||
+	    memcmp(there.ifr_hwaddr.sa_data, here.ifr_hwaddr.sa_data, 6))
+		return 0;
+	return (int)if_nametoindex(name);
+}
+
+static int tapdev_attach_error(const char *name, bool exists, bool multi, int code, struct err *err)
 {
 	switch (code) {
 	case EPERM:
@@ -70,6 +97,11 @@ static int tapdev_attach_error(const char *name, bool exists, int code, struct e
 	case EBUSY:
 		return err_set(err, -code, "the interface %s is in use by another program", name);
 	case EINVAL:
+		if (exists && multi)
+			return err_set(err, -code,
+				       "the interface %s exists and is no TAP with several queues "
+				       "(ip tuntap add dev %s mode tap multi_queue, or queues=1)",
+				       name, name);
 		if (exists)
 			return err_set(err, -code,
 				       "the interface %s exists and is no TAP (choose another "
@@ -82,9 +114,15 @@ static int tapdev_attach_error(const char *name, bool exists, int code, struct e
 	}
 }
 
-int tapdev_attach(struct tapdev *dev, int fd, const char *name, bool vnet_hdr, struct err *err)
+static short tapdev_flags(bool vnet_hdr, bool multi)
 {
-	const short flags = (short)(IFF_TAP | IFF_NO_PI | (vnet_hdr ? IFF_VNET_HDR : 0));
+	return (short)(IFF_TAP | IFF_NO_PI | (vnet_hdr ? IFF_VNET_HDR : 0) |
+		       (multi ? IFF_MULTI_QUEUE : 0));
+}
+
+static int tapdev_make(struct tapdev *dev, int fd, const char *name, bool vnet_hdr, bool multi,
+		       struct err *err)
+{
 	struct ifreq ifr;
 	bool exists;
 	int code;
@@ -98,22 +136,57 @@ int tapdev_attach(struct tapdev *dev, int fd, const char *name, bool vnet_hdr, s
 			       "ifname=%s: the name of an interface has 15 characters at most",
 			       name);
 	}
-	ifr.ifr_flags = flags;
+	ifr.ifr_flags = tapdev_flags(vnet_hdr, multi);
 	code = ioctl(fd, TUNSETIFF, &ifr) ? errno : 0;
-	if (code == EINVAL && exists) {
+	if (code == EINVAL && exists && !multi) {
 		/* A TAP made with multi_queue only takes users that say so. */
-		ifr.ifr_flags = (short)(flags | IFF_MULTI_QUEUE);
+		ifr.ifr_flags = tapdev_flags(vnet_hdr, true);
 		code = ioctl(fd, TUNSETIFF, &ifr) ? errno : 0;
 	}
 	if (code) {
 		close(fd);
-		return tapdev_attach_error(name, exists, code, err);
+		return tapdev_attach_error(name, exists, multi, code, err);
 	}
 	dev->fd = fd;
 	memcpy(dev->name, ifr.ifr_name, IFNAMSIZ);
+	dev->index = tapdev_index(fd, dev->name);
 	dev->created = !exists;
 	dev->vnet_hdr = vnet_hdr;
 	return 0;
+}
+
+int tapdev_attach(struct tapdev *dev, int fd, const char *name, bool vnet_hdr, struct err *err)
+{
+	return tapdev_make(dev, fd, name, vnet_hdr, false, err);
+}
+
+int tapdev_attach_multi(struct tapdev *dev, int fd, const char *name, bool vnet_hdr,
+			struct err *err)
+{
+	return tapdev_make(dev, fd, name, vnet_hdr, true, err);
+}
+
+int tapdev_add_queue(const struct tapdev *dev, struct err *err)
+{
+	int fd = tapdev_open_control(err), code;
+	struct ifreq ifr;
+
+	if (fd < 0)
+		return fd;
+	tapdev_set_name(&ifr, dev->name);
+	ifr.ifr_flags = tapdev_flags(dev->vnet_hdr, true);
+	if (!ioctl(fd, TUNSETIFF, &ifr))
+		return fd;
+	code = errno;
+	close(fd);
+	return tapdev_attach_error(dev->name, true, true, code, err);
+}
+
+int tapdev_use_queue(int fd, bool on)
+{
+	struct ifreq ifr = {.ifr_flags = on ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE};
+
+	return ioctl(fd, TUNSETQUEUE, &ifr) ? -errno : 0;
 }
 
 int tapdev_adopt(struct tapdev *dev, int fd, struct err *err)
@@ -137,120 +210,107 @@ int tapdev_adopt(struct tapdev *dev, int fd, struct err *err)
 		return err_errno(err, "fd=%d: fcntl", fd);
 	dev->fd = fd;
 	memcpy(dev->name, ifr.ifr_name, IFNAMSIZ);
+	dev->index = tapdev_index(fd, dev->name);
 	dev->created = false;
 	dev->vnet_hdr = ifr.ifr_flags & IFF_VNET_HDR;
 	return 0;
-}
-
-static int tapdev_ioctl(unsigned long request, void *arg)
-{
-	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), r, code;
-
-	if (s < 0)
-		return -errno;
-	r = ioctl(s, request, arg);
-	code = r < 0 ? -errno : 0;
-	close(s);
-	return code;
 }
 
 unsigned int tapdev_mtu(const struct tapdev *dev)
 {
 	struct ifreq ifr;
 
+	if (!dev->index)
+		return 0;
 	tapdev_set_name(&ifr, dev->name);
 	return tapdev_ioctl(SIOCGIFMTU, &ifr) ? 0 : (unsigned int)ifr.ifr_mtu;
 }
 
-static int tapdev_up(const struct tapdev *dev)
-{
-	struct ifreq ifr;
-	int r;
-
-	tapdev_set_name(&ifr, dev->name);
-	r = tapdev_ioctl(SIOCGIFFLAGS, &ifr);
-	if (r || ifr.ifr_flags & IFF_UP)
-		return r;
-	ifr.ifr_flags |= IFF_UP;
-	return tapdev_ioctl(SIOCSIFFLAGS, &ifr);
-}
-
 /* A bridge without an address of its own takes the lowest of its ports': a TAP that came and went
  * would change it. 0xfe is the highest first byte of a locally administered unicast address. */
-static void tapdev_raise_address(const struct tapdev *dev)
+static void tapdev_raise_address(const struct netlink_link *link)
 {
-	struct ifreq ifr;
+	uint8_t mac[6];
 
-	tapdev_set_name(&ifr, dev->name);
-	if (tapdev_ioctl(SIOCGIFHWADDR, &ifr))
-		return;
-	ifr.ifr_hwaddr.sa_data[0] = (char)0xfe;
-	tapdev_ioctl(SIOCSIFHWADDR, &ifr);
+	memcpy(mac, link->mac, sizeof(mac));
+	mac[0] = 0xfe;
+	netlink_set_mac(link->index, mac, NULL);
+}
+
+static int tapdev_find_bridge(const char *bridge, struct netlink_link *link, struct err *err)
+{
+	int r = netlink_get(bridge, 0, link, err);
+
+	if (r == -ENODEV)
+		return err_set(err, r,
+			       "br=%s: there is no such interface (ip link add %s type bridge)",
+			       bridge, bridge);
+	if (r == -ENAMETOOLONG)
+		return err_set(err, r, "br=%s: the name of an interface has 15 characters at most",
+			       bridge);
+	if (r)
+		return err_prefix(err, "br=%s", bridge);
+	if (!strcmp(link->kind, "openvswitch"))
+		return err_set(err, -EOPNOTSUPP,
+			       "br=%s is Open vSwitch's, which takes ports from its own database "
+			       "alone (leave br= out: ovs-vsctl add-port %s IFNAME)",
+			       bridge, bridge);
+	if (strcmp(link->kind, "bridge") != 0)
+		return err_set(err, -EOPNOTSUPP, "br=%s: the interface %s is no bridge", bridge,
+			       bridge);
+	return 0;
 }
 
 static int tapdev_bridge_error(const char *bridge, const char *name, int code, struct err *err)
 {
 	switch (code) {
-	case -ENODEV:
-		return err_set(err, code,
-			       "br=%s: there is no such interface (ip link add %s type bridge)",
-			       bridge, bridge);
-	case -EOPNOTSUPP:
-	case -EINVAL:
-	case -ENOTTY:
-		return err_set(err, code, "br=%s: the interface %s is no bridge", bridge, bridge);
 	case -EBUSY:
 		return err_set(err, code, "br=%s: %s is in a bridge already (leave br= out)",
 			       bridge, name);
 	case -EPERM:
-		return err_set(
-			err, code,
-			"br=%s: no permission to put %s into it (run as root, or let root do "
-			"it and use fd= or ifname= alone)",
-			bridge, name);
+		return err_set(err, code,
+			       "br=%s: no permission to put %s into it (run as root, use -netdev "
+			       "bridge, or let root do it and use fd= or ifname= alone)",
+			       bridge, name);
 	default:
-		errno = -code;
-		return err_errno(err, "br=%s: %s can't be put into it", bridge, name);
+		return err_prefix(err, "br=%s: %s can't be put into it", bridge, name);
 	}
 }
 
 int tapdev_bridge_add(const struct tapdev *dev, const char *bridge, struct err *err)
 {
-	struct ifreq ifr, mtu;
-	int r;
+	struct netlink_link port, br;
+	int r = tapdev_find_bridge(bridge, &br, err);
 
-	if (!tapdev_set_name(&ifr, bridge))
-		return err_set(err, -ENAMETOOLONG,
-			       "br=%s: the name of an interface has 15 characters at most", bridge);
+	if (r)
+		return r;
+	r = netlink_get(dev->name, 0, &port, err);
+	if (r)
+		return err_prefix(err, "br=%s: %s can't be put into it", bridge, dev->name);
 	if (dev->created) {
-		tapdev_raise_address(dev);
+		tapdev_raise_address(&port);
 		/* A port with a smaller MTU would pull the bridge's down. */
-		mtu = ifr;
-		if (!tapdev_ioctl(SIOCGIFMTU, &mtu)) {
-			memcpy(mtu.ifr_name, dev->name, IFNAMSIZ);
-			tapdev_ioctl(SIOCSIFMTU, &mtu);
-		}
+		netlink_set_mtu(port.index, br.mtu, NULL);
 	}
-	ifr.ifr_ifindex = (int)if_nametoindex(dev->name);
-	r = tapdev_ioctl(SIOCBRADDIF, &ifr);
+	r = netlink_set_master(port.index, br.index, err);
 	if (r)
 		return tapdev_bridge_error(bridge, dev->name, r, err);
-	r = tapdev_up(dev);
+	r = netlink_set_flags(port.index, IFF_UP, IFF_UP, err);
 	if (r) {
-		errno = -r;
-		return err_errno(err, "br=%s: %s can't be set up", bridge, dev->name);
+		err_prefix(err, "br=%s: %s can't be set up", bridge, dev->name);
+		netlink_set_master(port.index, 0, NULL);
 	}
-	return 0;
+	return r;
 }
 
 void tapdev_bridge_remove(const struct tapdev *dev, const char *bridge)
 {
-	struct ifreq ifr;
+	struct netlink_link port, br;
 
-	if (!tapdev_set_name(&ifr, bridge))
-		return;
-	ifr.ifr_ifindex = (int)if_nametoindex(dev->name);
-	tapdev_ioctl(SIOCBRDELIF, &ifr);
+	/* Somebody may have put it into another one meanwhile. */
+	if (!netlink_get(dev->name, 0, &port, NULL) && !netlink_get(bridge, 0, &br, NULL) &&
+	    port.master == br.index)
+		netlink_set_master(port.index, 0, NULL);
 }
 
 int tapdev_script(const struct tapdev *dev, const char *path, struct err *err)

@@ -119,7 +119,7 @@ static void operation(struct vnet_fixture *f, struct input *in)
 	case 11:
 		virtio_set_status(dev, 0, false);
 		memset(f->ram, 0, VNET_BUFFERS - VNET_RAM);
-		f->vn->gone = f->fake.gone = f->fake.full = false;
+		f->vn->pair[0].gone = f->fake.gone = f->fake.full = false;
 		up(f, in);
 		break;
 	case 12:

@@ -17,20 +17,25 @@
 
 /* A frame that was sent. */
 struct fake_sent {
+	unsigned int queue;
 	struct net_hdr hdr; /* zero where the back end has none */
 	size_t len;	    /* bytes of data[] */
 	uint8_t data[];
 };
 
-/* What it gives is `incoming`, what it took is in `sent` and `kept`. */
+/* What it gives is `incoming`, what it took is in `sent` and `kept`. With several queues, the first of what
+ * comes in is there for its own queue only. */
 struct fake_net {
 	struct net_backend net; /* first */
-	struct net_queue queue;
-	int fd;
+	struct net_queue queue, more[NET_QUEUES_MAX - 1];
+	unsigned int n_active; /* set_queues() */
+	int set_queues_result;
+	int fd, more_fd[NET_QUEUES_MAX - 1];
 	struct fake_frame {
 		struct net_hdr hdr;
 		const uint8_t *data;
 		size_t len;
+		unsigned int queue;
 	} incoming[64];
 	unsigned int in_first, in_end;
 	bool gone, full;	 /* recv() says -ENODEV; send() says -EAGAIN */
@@ -42,15 +47,16 @@ struct fake_net {
 	int set_offloads_result;
 };
 
-static inline struct fake_sent *fake_net_keep(const struct net_backend *net,
-					      const struct iovec *iov, int n)
+static inline struct fake_sent *fake_net_keep(const struct net_queue *q, const struct iovec *iov,
+					      int n)
 {
-	size_t len = iov_size(iov, (size_t)n), hdr = net->hdr_len;
+	size_t len = iov_size(iov, (size_t)n), hdr = q->net->hdr_len;
 	struct fake_sent *sent = calloc(1, sizeof(*sent) + len);
 
 	if (!sent || len < hdr)
 		abort();
-	iov_read(iov, (size_t)n, 0, &sent->hdr, hdr);
+	sent->queue = q->index;
+	iov_read(iov, (size_t)n, 0, &sent->hdr, hdr < sizeof(sent->hdr) ? hdr : sizeof(sent->hdr));
 	sent->len = iov_read(iov, (size_t)n, hdr, sent->data, len);
 	return sent;
 }
@@ -59,7 +65,7 @@ static inline int fake_send(struct net_queue *q, const struct iovec *iov, int n)
 {
 	struct fake_net *fake = (struct fake_net *)q->net;
 
-	if (n <= 0)
+	if (n <= 0 || q->index >= fake->n_active)
 		abort();
 	if (fake->full) {
 		counter_add(&q->counters.tx_blocked, 1);
@@ -67,7 +73,7 @@ static inline int fake_send(struct net_queue *q, const struct iovec *iov, int n)
 	}
 	fake->sent_len = iov_read(iov, (size_t)n, 0, fake->sent, sizeof(fake->sent));
 	if (fake->n_sent < FAKE_NET_KEPT)
-		fake->kept[fake->n_sent] = fake_net_keep(q->net, iov, n);
+		fake->kept[fake->n_sent] = fake_net_keep(q, iov, n);
 	fake->n_sent++;
 	counter_add(&q->counters.tx_packets, 1);
 	return 0;
@@ -79,15 +85,15 @@ static inline ssize_t fake_recv(struct net_queue *q, const struct iovec *iov, in
 	const struct fake_frame *f = &fake->incoming[fake->in_first % 64];
 	size_t hdr = fake->net.hdr_len, len;
 
-	if (n <= 0)
-		abort();
+	if (n <= 0 || q->index >= fake->n_active)
+		abort(); /* a TAP's queue that is detached gives nothing but errors */
 	if ((unsigned int)n > fake->pieces_max)
 		fake->pieces_max = (unsigned int)n;
 	if (fake->gone)
 		return -ENODEV;
 	if (net_link_is_down(q->net))
 		fake->in_first = fake->in_end; /* thrown away */
-	if (fake->in_first == fake->in_end)
+	if (fake->in_first == fake->in_end || f->queue != q->index)
 		return -EAGAIN;
 	fake->in_first++;
 	/* As a TAP: 10 bytes are written whatever the header's length is. */
@@ -99,7 +105,9 @@ static inline ssize_t fake_recv(struct net_queue *q, const struct iovec *iov, in
 
 static inline int fake_fd(struct net_queue *q)
 {
-	return ((struct fake_net *)q->net)->fd;
+	const struct fake_net *fake = (const struct fake_net *)q->net;
+
+	return q->index ? fake->more_fd[q->index - 1] : fake->fd;
 }
 
 static inline int fake_set_offloads(struct net_backend *net, unsigned int offloads,
@@ -114,6 +122,18 @@ static inline int fake_set_offloads(struct net_backend *net, unsigned int offloa
 		return fake->set_offloads_result;
 	fake->offloads = offloads;
 	net->hdr_len = hdr_len;
+	return 0;
+}
+
+static inline int fake_set_queues(struct net_backend *net, unsigned int n)
+{
+	struct fake_net *fake = (struct fake_net *)net;
+
+	if (!n || n > net->n_queues)
+		abort();
+	if (fake->set_queues_result)
+		return fake->set_queues_result;
+	fake->n_active = n;
 	return 0;
 }
 
@@ -134,6 +154,7 @@ static const struct net_backend_ops fake_ops = {
 	.recv = fake_recv,
 	.fd = fake_fd,
 	.set_offloads = fake_set_offloads,
+	.set_queues = fake_set_queues,
 };
 
 static inline void fake_net_init(struct fake_net *fake, bool has_hdr, unsigned int offloads)
@@ -148,7 +169,20 @@ static inline void fake_net_init(struct fake_net *fake, bool has_hdr, unsigned i
 					 .has_hdr = has_hdr,
 					 .frame_max = 1518};
 	fake->queue.net = &fake->net;
+	fake->n_active = 1;
 	fake->fd = eventfd(0, EFD_NONBLOCK);
+}
+
+/* Before a device takes it. */
+static inline void fake_net_set_queues(struct fake_net *fake, unsigned int n)
+{
+	fake->net.n_queues = n;
+	for (unsigned int i = 1; i < n; i++) {
+		fake->more[i - 1] = (struct net_queue){.net = &fake->net, .index = i};
+		fake->net.queue[i] = &fake->more[i - 1];
+		fake->more_fd[i - 1] = eventfd(0, EFD_NONBLOCK);
+	}
+	fake->n_active = n;
 }
 
 static inline void fake_net_forget_sent(struct fake_net *fake)
@@ -164,6 +198,8 @@ static inline void fake_net_end(struct fake_net *fake)
 {
 	fake_net_forget_sent(fake);
 	close(fake->fd);
+	for (unsigned int i = 1; i < fake->net.n_queues; i++)
+		close(fake->more_fd[i - 1]);
 }
 
 /* Queues a frame for the guest; data must live until it is read. */

@@ -78,6 +78,22 @@ int machine_set_link(struct machine *m, const char *name, bool up)
 	return 0;
 }
 
+int machine_forward(struct machine *m, const char *netdev, const char *rule, bool add,
+		    struct err *err)
+{
+	if (netdev && strcmp(netdev, "n0"))
+		return err_set(err, -ENOENT, "no -netdev has the id '%s'", netdev);
+	asked(m, add ? "add" : "remove");
+	asked(m, netdev ? netdev : "-");
+	asked(m, rule);
+	return 0;
+}
+
+json_t *query_usernet(struct machine *m)
+{
+	return json_pack("[{s:s, s:[s,s]}]", "id", "n0", "connections", "  Protocol", "  TCP");
+}
+
 json_t *query_status(struct machine *m)
 {
 	static const char *const names[] = {"prelaunch", "running", "paused", "shutdown"};
@@ -167,6 +183,9 @@ static void test_asks(void **state)
 	check_asks("quit", "quit ");
 	check_asks("set_link n0 on", "up ");
 	check_asks("set_link n0 off", "down ");
+	check_asks("hostfwd_add tcp::2222-:22", "add - tcp::2222-:22 ");
+	check_asks("hostfwd_add n0 tcp::2222-:22", "add n0 tcp::2222-:22 ");
+	check_asks("hostfwd_remove n0 tcp::2222", "remove n0 tcp::2222 ");
 	check_asks("  set_link\t n0   off  ", "down ");
 	check_asks("", "");
 	check_asks("   ", "");
@@ -212,6 +231,7 @@ static void test_answers(void **state)
 					     "      BAR0: io at 0xc000, 32 bytes\n"
 					     "      ROM: mem32, not mapped, 65536 bytes\n");
 	assert_string_equal(run("info io"), "machine:\n  vcpu 0:\n    exits: 7\n  bus: 2\n");
+	assert_string_equal(run("info usernet"), "n0:\n  Protocol\n  TCP\n");
 	assert_non_null(strstr(run("info network"), "netdev:\n  type: tap\n"));
 	assert_non_null(strstr(answer, "\nid: none\n"));
 }

@@ -92,6 +92,68 @@ static void test_waiters(void **state)
 	}
 }
 
+/* What the back end was told. */
+static uint8_t told[6];
+static unsigned int n_told;
+
+static int take_mac(struct net_backend *net, const uint8_t mac[6], struct err *err)
+{
+	memcpy(told, mac, 6);
+	n_told++;
+	return 0;
+}
+
+/* The back end knows the card's address, also one that the driver gives it. */
+static void test_address(void **state)
+{
+	static const uint8_t other[6] = {0x02, 0x11, 0x22, 0x33, 0x44, 0x55};
+	struct net_backend_ops ops = fake_ops;
+	struct e_driver *d = e_new();
+	struct nic_fixture *nf;
+
+	ops.set_mac = take_mac;
+	d->nf->fake.net.ops = &ops;
+	n_told = 0;
+	e_store(d, 0x5404, 0); /* RAH0 without AV: no address */
+	e_store(d, 0x5400, 0x33221102);
+	assert_int_equal(n_told, 0);
+	e_store(d, 0x5404, 0x80005544);
+	assert_int_equal(n_told, 1);
+	assert_memory_equal(told, other, 6);
+	e_store(d, 0x5404, 0x80005544);
+	assert_int_equal(n_told, 1);
+	/* a group's is none */
+	e_store(d, 0x5400, 0x33221103);
+	assert_int_equal(n_told, 1);
+	e_free(d);
+
+	nf = nf_new("rtl8139", "netdev=n0");
+	nf->fake.net.ops = &ops;
+	nf_out(nf, 0x50, 1, 0xc0); /* CR9346: configuration may be written */
+	nf_out(nf, 0x00, 4, 0x33221102);
+	nf_out(nf, 0x04, 4, 0x5544);
+	assert_memory_equal(told, other, 6);
+	nf_free(nf);
+}
+
+/* The back end's own cable is the card's. */
+static void test_carrier(void **state)
+{
+	struct e_driver *d = e_new();
+	struct nic *nic = d->nf->nic;
+
+	assert_true(nic->link);
+	net_set_carrier(&d->nf->fake.net, false);
+	assert_false(nic->link);
+	/* both have to be in */
+	nf_link(d->nf, false);
+	net_set_carrier(&d->nf->fake.net, true);
+	assert_false(nic->link);
+	nf_link(d->nf, true);
+	assert_true(nic->link);
+	e_free(d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -99,6 +161,8 @@ int main(void)
 		cmocka_unit_test(test_error_while_sending),
 		cmocka_unit_test(test_unplugged_between_segments),
 		cmocka_unit_test(test_waiters),
+		cmocka_unit_test(test_address),
+		cmocka_unit_test(test_carrier),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

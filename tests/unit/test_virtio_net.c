@@ -75,7 +75,7 @@ static void send_cut(bool legacy, unsigned int hdr_len, const uint32_t *cuts, un
 	uint64_t gpa = VNET_BUFFERS;
 	uint32_t total = 0;
 
-	assert_int_equal(f->vn->hdr_len, hdr_len);
+	assert_int_equal(f->vn->set.hdr_len, hdr_len);
 	for (unsigned int i = 0; i < n; i++) {
 		buf[i] = (struct vdriver_buf){gpa, cuts[i], false};
 		memcpy(at(f, gpa - VNET_BUFFERS), pattern + total, cuts[i]);
@@ -161,9 +161,9 @@ static void test_segments_without_header(void **state)
 	assert_int_equal(check.done, 14480);
 	assert_memory_equal(at(f, 100), p.data, p.len);
 	assert_int_equal(vdriver_used_idx(&f->tx), 1);
-	f->vn->nq->segments_sent = 4;
-	vnet_tx_stop(f->vn);
-	assert_int_equal(f->vn->nq->segments_sent, 0);
+	f->vn->pair[0].nq->segments_sent = 4;
+	vnet_tx_stop(&f->vn->pair[0]);
+	assert_int_equal(f->vn->pair[0].nq->segments_sent, 0);
 	free(p.data);
 	vnet_fixture_free(f);
 }
@@ -194,7 +194,7 @@ static void test_send_blocked(void **state)
 	vdriver_add(&f->tx, &(struct vdriver_buf){VNET_BUFFERS, 90, false}, 1);
 	assert_true(vnet_step(f));
 	assert_int_equal(vdriver_used_idx(&f->tx), 0);
-	assert_true(f->vn->lf.events & EPOLLOUT);
+	assert_true(f->vn->pair[0].lf.events & EPOLLOUT);
 	assert_false(f->vn->vdev.queue[VNET_TXQ].wants_kicks);
 	f->fake.full = false;
 	assert_true(vnet_step(f));
@@ -202,13 +202,13 @@ static void test_send_blocked(void **state)
 	assert_int_equal(f->fake.sent_len, 90);
 	assert_int_equal(count(&f->fake.queue.counters.tx_blocked), 1);
 	assert_true(f->vn->vdev.queue[VNET_TXQ].wants_kicks);
-	assert_int_equal(f->vn->lf.events & EPOLLOUT, 0);
+	assert_int_equal(f->vn->pair[0].lf.events & EPOLLOUT, 0);
 
 	f->fake.full = true;
 	vdriver_add(&f->tx, &(struct vdriver_buf){VNET_BUFFERS, 80, false}, 1);
 	assert_true(vnet_step(f));
 	virtio_set_dma(&f->vn->vdev, false);
-	assert_null(f->vn->lf.loop);
+	assert_null(f->vn->pair[0].lf.loop);
 	assert_int_equal(f->vn->vdev.queue[VNET_TXQ].position, 2);
 	f->fake.full = false;
 	virtio_set_dma(&f->vn->vdev, true);
@@ -270,7 +270,7 @@ static void test_receive_legacy(void **state)
 	struct vnet_fixture *f = start("netdev=n0", F(GUEST_CSUM), true);
 	struct vdriver_buf buf[2] = {{VNET_BUFFERS, 10, true}, {VNET_BUFFERS + 100, 1518, true}};
 
-	assert_int_equal(f->vn->hdr_len, 10);
+	assert_int_equal(f->vn->set.hdr_len, 10);
 	vdriver_add(&f->rx, buf, 2);
 	fake_incoming(f, pattern, 777);
 	f->fake.incoming[0].hdr.flags = 2;
@@ -356,7 +356,7 @@ static void test_receive_mergeable(void **state)
 	assert_int_equal(check_merged(f, &offset, 1536, 1524), 1);
 	assert_int_equal(check_merged(f, &offset, 1536, 1525), 2);
 	none(&f->rx);
-	assert_int_equal(count(&f->vn->counters.rx_bounced), 65550 + 12 - 1536);
+	assert_int_equal(count(&f->vn->pair[0].counters.rx_bounced), 65550 + 12 - 1536);
 	/* 43 buffers are room enough for any frame: no overflow behind them */
 	assert_int_equal(f->fake.pieces_max, 43);
 	vnet_fixture_free(f);
@@ -399,7 +399,7 @@ static void test_receive_stream(void **state)
 		assert_true(vnet_step(f));
 		assert_int_equal(check_merged(f, &offset, 1536, 60000 + i), 40);
 	}
-	assert_int_equal(count(&f->vn->counters.rx_too_long), 0);
+	assert_int_equal(count(&f->vn->pair[0].counters.rx_too_long), 0);
 	vnet_fixture_free(f);
 }
 
@@ -436,7 +436,7 @@ static void test_receive_held(void **state)
 	fake_incoming(f, pattern, 500);
 	assert_true(vnet_step(f));
 	none(&f->rx);
-	assert_int_equal(count(&f->vn->counters.rx_held), 1);
+	assert_int_equal(count(&f->vn->pair[0].counters.rx_held), 1);
 	assert_true(f->vn->vdev.queue[VNET_RXQ].wants_kicks);
 	give(f, 2000, 1000);
 	assert_true(vnet_step(f));
@@ -448,8 +448,8 @@ static void test_receive_held(void **state)
 	give(f, 4000, 1000);
 	assert_true(vnet_step(f));
 	assert_int_equal(check_merged(f, &offset, 1000, 500), 1);
-	assert_int_equal(count(&f->vn->counters.rx_held), 1);
-	assert_int_equal(count(&f->vn->counters.rx_too_long), 0);
+	assert_int_equal(count(&f->vn->pair[0].counters.rx_held), 1);
+	assert_int_equal(count(&f->vn->pair[0].counters.rx_too_long), 0);
 	vnet_fixture_free(f);
 }
 
@@ -466,8 +466,53 @@ static void test_receive_longer_than_the_ring(void **state)
 	fake_incoming(f, pattern, 3000);
 	fake_incoming(f, pattern, 500);
 	assert_true(vnet_step(f));
-	assert_int_equal(count(&f->vn->counters.rx_too_long), 1);
+	assert_int_equal(count(&f->vn->pair[0].counters.rx_too_long), 1);
 	assert_int_equal(check_merged(f, &offset, 100, 500), 6);
+	vnet_fixture_free(f);
+}
+
+/* A buffer of n pieces of len bytes each, by an indirect table. */
+static void give_pieces(struct vnet_fixture *f, uint64_t offset, unsigned int n, uint32_t len)
+{
+	struct vdriver *d = &f->rx;
+	uint16_t head = d->next_desc++ % d->size;
+	uint64_t table = VNET_BUFFERS + offset, data = table + 16 * (uint64_t)n;
+
+	for (unsigned int i = 0; i < n; i++)
+		vdriver_desc(d, table, (uint16_t)i, data + (uint64_t)i * len, len,
+			     (uint16_t)(VRING_DESC_F_WRITE | (i + 1 < n ? VRING_DESC_F_NEXT : 0)),
+			     (uint16_t)(i + 1));
+	vdriver_desc(d, d->desc, head, table, 16 * n, VRING_DESC_F_INDIRECT, 0);
+	vdriver_offer(d, head);
+}
+
+/* A frame waits for more buffers, and what comes then has more pieces than there is place for: the frame
+ * is lost, and the queue goes on with that buffer. It must not be waited for. */
+static void test_receive_too_many_pieces(void **state)
+{
+	struct vnet_fixture *f =
+		start("netdev=n0",
+		      F(MRG_RXBUF) | GUEST_BIG | virtio_bit(VIRTIO_RING_F_INDIRECT_DESC), false);
+
+	give_pieces(f, 0, 600, 1);
+	fake_incoming(f, pattern, 3000);
+	assert_true(vnet_step(f));
+	assert_true(f->vn->pair[0].rx.held);
+	assert_true(vnet_sleeps(f));
+	give_pieces(f, 0x10000, 600, 2);
+	assert_true(vnet_step(f));
+	assert_true(vnet_sleeps(f));
+	assert_false(f->vn->pair[0].rx.held);
+	assert_int_equal(count(&f->vn->pair[0].counters.rx_too_long), 1);
+	/* both buffers are good for frames that fit */
+	fake_incoming(f, pattern, 500);
+	fake_incoming(f, pattern, 1100);
+	assert_true(vnet_step(f));
+	assert_int_equal(take(&f->rx).len, 512);
+	assert_int_equal(take(&f->rx).len, 1112);
+	assert_memory_equal(at(f, 600 * 16 + 12), pattern, 500);
+	assert_memory_equal(at(f, 0x10000 + 600 * 16 + 12), pattern, 1100);
+	assert_false(virtio_is_latched(&f->vn->vdev));
 	vnet_fixture_free(f);
 }
 
@@ -486,7 +531,7 @@ static void test_receive_too_long(void **state)
 	assert_int_equal(take(&f->rx).len, 1000);
 	none(&f->rx);
 	assert_memory_equal(at(f, 12), pattern, 988);
-	assert_int_equal(count(&f->vn->counters.rx_too_long), 2);
+	assert_int_equal(count(&f->vn->pair[0].counters.rx_too_long), 2);
 	vnet_fixture_free(f);
 }
 
@@ -499,9 +544,9 @@ static void test_receive_starved(void **state)
 	assert_true(vnet_step(f));
 	fake_incoming(f, pattern, 100);
 	assert_true(vnet_step(f));
-	assert_int_equal(count(&f->vn->counters.rx_no_buffer), 1);
+	assert_int_equal(count(&f->vn->pair[0].counters.rx_no_buffer), 1);
 	assert_true(queue->wants_kicks);
-	assert_null(f->vn->lf.loop);
+	assert_null(f->vn->pair[0].lf.loop);
 	assert_int_equal(f->fake.in_first, 0);
 	assert_false(queue->poller.sleep_prepare(&queue->poller));
 	give(f, 0, 1530);
@@ -512,7 +557,7 @@ static void test_receive_starved(void **state)
 	/* the buffer is used up, and that is found when the next frame comes */
 	fake_incoming(f, pattern, 200);
 	assert_true(vnet_step(f));
-	assert_int_equal(count(&f->vn->counters.rx_no_buffer), 2);
+	assert_int_equal(count(&f->vn->pair[0].counters.rx_no_buffer), 2);
 	give(f, 2000, 1530);
 	assert_true(vnet_step(f));
 	assert_int_equal(take(&f->rx).len, 212);
@@ -528,7 +573,7 @@ static void latched_by(uint64_t features, const struct vdriver_buf *buf, unsigne
 	assert_true(vnet_step(f));
 	assert_true(virtio_is_latched(&f->vn->vdev));
 	none(&f->rx);
-	assert_null(f->vn->lf.loop);
+	assert_null(f->vn->pair[0].lf.loop);
 	vnet_fixture_free(f);
 }
 
@@ -558,7 +603,7 @@ static void test_receive_reset(void **state)
 	virtio_set_dma(&f->vn->vdev, false);
 	assert_false(queue->running);
 	assert_int_equal(queue->position, 0);
-	assert_int_equal(count(&f->vn->counters.rx_dropped_reset), 1);
+	assert_int_equal(count(&f->vn->pair[0].counters.rx_dropped_reset), 1);
 	virtio_set_dma(&f->vn->vdev, true);
 	fake_incoming(f, pattern, 5000);
 	assert_true(vnet_step(f));
@@ -575,133 +620,11 @@ static void test_gone(void **state)
 	give(f, 0, 1530);
 	f->fake.gone = true;
 	assert_true(vnet_step(f));
-	assert_null(f->vn->lf.loop);
+	assert_null(f->vn->pair[0].lf.loop);
 	assert_false(virtio_is_latched(&f->vn->vdev));
 	vdriver_add(&f->tx, &(struct vdriver_buf){VNET_BUFFERS, 80, false}, 1);
 	assert_true(vnet_step(f));
 	assert_int_equal(vdriver_used_idx(&f->tx), 1);
-	vnet_fixture_free(f);
-}
-
-/* ---- the rest ---- */
-
-static void test_features(void **state)
-{
-	struct err err;
-	struct vnet_fixture *f;
-	const uint64_t all = F(CSUM) | F(GUEST_CSUM) | F(CTRL_GUEST_OFFLOADS) | F(MAC) | F(GSO) |
-			     F(GUEST_TSO4) | F(GUEST_TSO6) | F(GUEST_ECN) | F(GUEST_UFO) |
-			     F(HOST_TSO4) | F(HOST_TSO6) | F(HOST_ECN) | F(HOST_UFO) |
-			     F(MRG_RXBUF) | F(STATUS) | F(CTRL_VQ) | F(CTRL_RX) | F(CTRL_VLAN) |
-			     F(CTRL_RX_EXTRA) | F(CTRL_MAC_ADDR);
-
-	f = vnet_fixture_new("netdev=n0", true, ALL_OFFLOADS, &err);
-	assert_int_equal(f->vn->vdev.features_offered & ((1u << 24) - 1), all);
-	assert_int_equal(f->vn->vdev.config_size, 8);
-	vnet_fixture_free(f);
-	f = vnet_fixture_new(
-		"netdev=n0,host_mtu=9000,csum=off,guest_tso4=off,guest_tso6=off,ctrl_vq=off", true,
-		ALL_OFFLOADS, &err);
-	assert_int_equal(f->vn->vdev.features_offered & ((1u << 24) - 1),
-			 F(GUEST_CSUM) | F(GUEST_UFO) | F(MAC) | F(MRG_RXBUF) | F(STATUS) | F(MTU));
-	assert_int_equal(f->vn->vdev.config_size, 12);
-	assert_int_equal(virtio_config_read(&f->vn->vdev, 10, 2), 9000);
-	assert_int_equal(f->vn->vdev.n_queues, 2);
-	vnet_fixture_free(f);
-}
-
-static void refused(const char *options, const char *word)
-{
-	struct err err = {0};
-
-	assert_null(vnet_fixture_new(options, true, 0, &err));
-	if (!strstr(err.msg, word))
-		fail_msg("expected \"%s\": %s", word, err.msg);
-}
-
-static void test_options(void **state)
-{
-	refused("netdev=n1", "n1");
-	refused("netdev=n0,mac=01:00:00:00:00:01", "group address");
-	refused("netdev=n0,host_mtu=67", "host_mtu=67");
-	refused("netdev=n0,rx_queue_size=300", "power of two");
-	refused("netdev=n0,tx_queue_size=300", "power of two");
-	refused("netdev=n0,tx_queue_size=2048", "tx_queue_size");
-}
-
-static void test_no_cable(void **state)
-{
-	struct vnet_fixture *f = start("mac=52:54:00:aa:bb:cc", ~0ull, false);
-
-	assert_int_equal(virtio_config_read(&f->vn->vdev, 0, 4), 0xaa005452);
-	assert_int_equal(virtio_config_read(&f->vn->vdev, 6, 2), 0); /* link down */
-	give(f, 0, 1530);
-	vdriver_add(&f->tx, &(struct vdriver_buf){VNET_BUFFERS, 80, false}, 1);
-	assert_true(vnet_step(f));
-	assert_int_equal(vdriver_used_idx(&f->tx), 1);
-	assert_int_equal(count(&f->vn->counters.tx_no_cable), 1);
-	vnet_fixture_free(f);
-}
-
-static void test_link(void **state)
-{
-	struct vnet_fixture *f = start("netdev=n0", F(STATUS), false);
-	struct virtio_dev *dev = &f->vn->vdev;
-	uint8_t generation = dev->config_generation;
-
-	assert_int_equal(virtio_config_read(dev, 6, 2), VIRTIO_NET_S_LINK_UP);
-	dev->model->set_link(dev, false);
-	assert_int_equal(virtio_config_read(dev, 6, 2), 0);
-	assert_true(net_link_is_down(&f->fake.net));
-	assert_int_equal(f->config_interrupts, 1);
-	assert_int_not_equal(dev->config_generation, generation);
-	dev->model->set_link(dev, true);
-	assert_int_equal(virtio_config_read(dev, 6, 2), VIRTIO_NET_S_LINK_UP);
-	assert_false(net_link_is_down(&f->fake.net));
-	vnet_fixture_free(f);
-}
-
-static void test_legacy_mac(void **state)
-{
-	struct vnet_fixture *f = start("netdev=n0,ctrl_vq=off", 0, true);
-
-	virtio_config_write(&f->vn->vdev, 4, 2, 0x9988);
-	assert_int_equal(virtio_config_read(&f->vn->vdev, 0, 4), 0x12005452);
-	assert_int_equal(virtio_config_read(&f->vn->vdev, 4, 2), 0x9988);
-	virtio_config_write(&f->vn->vdev, 6, 2, 0xffff); /* status: read-only */
-	assert_int_equal(virtio_config_read(&f->vn->vdev, 6, 2), VIRTIO_NET_S_LINK_UP);
-	vnet_fixture_free(f);
-	f = start("netdev=n0", 0, false);
-	virtio_config_write(&f->vn->vdev, 0, 4, 0);
-	assert_int_equal(virtio_config_read(&f->vn->vdev, 0, 4), 0x12005452);
-	vnet_fixture_free(f);
-}
-
-static void visit(void *opaque, const char *owner, const char *part,
-		  const struct counter_desc *table, const void *base)
-{
-	unsigned int n = 0;
-
-	assert_string_equal(owner, "nic0");
-	while (table[n].name)
-		n++;
-	assert_int_equal(n, sizeof(struct vnet_counters) / sizeof(struct counter));
-	(*(unsigned int *)opaque)++;
-}
-
-static void test_info(void **state)
-{
-	struct vnet_fixture *f = start("netdev=n0", 0, false);
-	const struct virtio_model *model = f->vn->vdev.model;
-	json_t *object = json_object();
-	unsigned int visits = 0;
-
-	model->info(&f->vn->vdev, object);
-	assert_string_equal(json_string_value(json_object_get(object, "mac")), "52:54:00:12:34:56");
-	assert_true(json_is_true(json_object_get(object, "link")));
-	model->counters(&f->vn->vdev, visit, &visits);
-	assert_int_equal(visits, 1);
-	json_decref(object);
 	vnet_fixture_free(f);
 }
 
@@ -723,17 +646,12 @@ int main(void)
 		cmocka_unit_test(test_receive_stream_of_pieces),
 		cmocka_unit_test(test_receive_held),
 		cmocka_unit_test(test_receive_longer_than_the_ring),
+		cmocka_unit_test(test_receive_too_many_pieces),
 		cmocka_unit_test(test_receive_too_long),
 		cmocka_unit_test(test_receive_starved),
 		cmocka_unit_test(test_receive_malformed),
 		cmocka_unit_test(test_receive_reset),
 		cmocka_unit_test(test_gone),
-		cmocka_unit_test(test_features),
-		cmocka_unit_test(test_options),
-		cmocka_unit_test(test_no_cable),
-		cmocka_unit_test(test_link),
-		cmocka_unit_test(test_legacy_mac),
-		cmocka_unit_test(test_info),
 	};
 
 	for (size_t i = 6; i < sizeof(pattern); i++)

@@ -115,7 +115,7 @@ static void test_filter(void **state)
 	assert_true(passes(f, ALL, -1));
 	assert_false(passes(f, OTHER, -1));
 	assert_false(passes(f, MULTI, -1));
-	assert_int_equal(count(&f->vn->counters.rx_filtered), 2);
+	assert_int_equal(count(&f->vn->pair[0].counters.rx_filtered), 2);
 	assert_int_equal(command(f, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, tables,
 				 sizeof(tables)),
 			 0);
@@ -147,7 +147,7 @@ static void test_filter(void **state)
 	/* a reset forgets all of it */
 	virtio_set_status(&f->vn->vdev, 0, false);
 	assert_int_equal(virtio_config_read(&f->vn->vdev, 5, 1), 0x56);
-	assert_true(vnet_filter_is_open(&f->vn->filter));
+	assert_true(vnet_filter_is_open(&f->vn->set.filter));
 	vnet_fixture_free(f);
 }
 

@@ -22,8 +22,11 @@
 #ifndef VNET_RAM_SIZE
 #define VNET_RAM_SIZE 0x400000 /* bytes */
 #endif
-#define VNET_RINGS   VNET_RAM		  /* three rings, 64 KiB each */
-#define VNET_BUFFERS (VNET_RAM + 0x40000) /* for the test */
+#ifndef VNET_PAIRS
+#define VNET_PAIRS 1 /* queues of the back end */
+#endif
+#define VNET_RINGS   VNET_RAM			       /* the rings, 64 KiB each */
+#define VNET_BUFFERS (VNET_RAM + 0x40000 * VNET_PAIRS) /* for the test */
 
 struct vnet_fixture {
 	struct mem mem;
@@ -31,10 +34,13 @@ struct vnet_fixture {
 	struct platform platform;
 	struct device device;
 	struct loop *loop;
+	struct loop *loops[VNET_PAIRS];
+	unsigned int n_loops;
 	struct fake_net fake;
 	struct virtio_net *vn;
 	struct vdriver rx, tx, ctrl;
-	unsigned int interrupts[VNET_QUEUES], config_interrupts;
+	struct vdriver more[2 * (VNET_PAIRS - 1) + 1]; /* of the other pairs: rx, tx, rx ... */
+	unsigned int interrupts[2 * VNET_PAIRS + 1], config_interrupts;
 	bool net_taken;
 };
 
@@ -43,10 +49,17 @@ static inline struct vnet_fixture *vnet_fixture_of(struct platform *p)
 	return (struct vnet_fixture *)((uint8_t *)p - offsetof(struct vnet_fixture, platform));
 }
 
+/* iothread=each: as many threads as are asked for. */
 static inline struct loop *vnet_thread_get(struct platform *p, const char *id, const char *name,
 					   struct err *err)
 {
-	return vnet_fixture_of(p)->loop;
+	struct vnet_fixture *f = vnet_fixture_of(p);
+
+	if (!id || strcmp(id, "each") != 0)
+		return f->loop;
+	if (f->n_loops == VNET_PAIRS || loop_create(&f->loops[f->n_loops], name, 0, NULL))
+		abort();
+	return f->loops[f->n_loops++];
 }
 
 static inline void vnet_thread_put(struct platform *p, struct loop *loop)
@@ -119,6 +132,7 @@ static inline struct vnet_fixture *vnet_fixture_new(const char *options, bool ha
 	f->device.id = (char *)"nic0";
 	pthread_mutex_init(&f->device.lock, NULL);
 	fake_net_init(&f->fake, has_hdr, offloads);
+	fake_net_set_queues(&f->fake, VNET_PAIRS);
 	/* aligned as behind the transport's struct */
 	f->vn = aligned_alloc(64, (sizeof(struct virtio_net) + 63) & ~(size_t)63);
 	memset(f->vn, 0, sizeof(struct virtio_net));
@@ -159,6 +173,8 @@ static inline void vnet_fixture_free(struct vnet_fixture *f)
 	virtio_dev_destroy(dev);
 	dev->model->unrealize(dev);
 	opt_release(device_model_find("virtio-net-pci")->opts[2].table, f->vn);
+	for (unsigned int i = 0; i < f->n_loops; i++)
+		loop_destroy(f->loops[i]);
 	loop_destroy(f->loop);
 	fake_net_end(&f->fake);
 	vdriver_ram_free(&f->mem);
@@ -175,6 +191,12 @@ static inline void vnet_ring_up(struct vnet_fixture *f, struct vdriver *d, unsig
 	queue->config = (struct virtq_config){
 		.size = size, .desc = d->desc, .avail = d->avail, .used = d->used};
 	virtio_queue_enable(queue);
+}
+
+/* A legacy driver makes its rings before the device knows what it has negotiated. */
+static inline unsigned int vnet_legacy_ctrl(const struct vnet_fixture *f)
+{
+	return virtio_has(&f->vn->vdev, VIRTIO_NET_F_MQ) ? 2 * f->vn->n_pairs : VNET_CTRLQ;
 }
 
 /* What a driver does up to DRIVER_OK: takes `features` (those that are offered), makes its rings.
@@ -194,45 +216,69 @@ static inline void vnet_driver_ok(struct vnet_fixture *f, uint64_t features, boo
 		virtio_set_status(dev, status |= VIRTIO_CONFIG_S_FEATURES_OK, legacy);
 	vnet_ring_up(f, &f->rx, VNET_RXQ, ring_size);
 	vnet_ring_up(f, &f->tx, VNET_TXQ, ring_size);
+	if (dev->features & (virtio_bit(VIRTIO_NET_F_MQ) | virtio_bit(VIRTIO_NET_F_RSS)))
+		for (unsigned int i = 2; i < 2 * f->vn->n_pairs; i++)
+			vnet_ring_up(f, &f->more[i - 2], i, ring_size);
 	if (dev->n_queues > VNET_CTRLQ)
-		vnet_ring_up(f, &f->ctrl, VNET_CTRLQ, 64);
+		vnet_ring_up(f, &f->ctrl, legacy ? vnet_legacy_ctrl(f) : f->vn->ctrl,
+			     VNET_CTRL_SIZE);
 	virtio_set_status(dev, status | VIRTIO_CONFIG_S_DRIVER_OK, legacy);
 }
 
-/* What the I/O thread does until it would sleep; false when that took more than a million rounds.
+/* Is there something that a pair waits for at the back end's file descriptor? Then tells it. */
+static inline bool vnet_fd_ready(struct vnet_fixture *f, struct vnet_pair *p)
+{
+	struct loop_fd *lf = &p->lf;
+	uint32_t ready = 0;
+
+	if (f->fake.in_first != f->fake.in_end &&
+	    f->fake.incoming[f->fake.in_first % 64].queue == p->index)
+		ready |= EPOLLIN;
+	if (!f->fake.full)
+		ready |= EPOLLOUT;
+	ready &= lf->events;
+	if (f->fake.gone)
+		ready |= EPOLLERR;
+	if (!lf->loop || !lf->events || !ready)
+		return false;
+	lf->ready(lf, ready);
+	return true;
+}
+
+/* What the I/O threads do until they would sleep; false when that took more than a million rounds.
  */
 static inline bool vnet_step(struct vnet_fixture *f)
 {
 	struct virtio_dev *dev = &f->vn->vdev;
-	struct loop_fd *lf = &f->vn->lf;
 	bool work = true;
 
 	for (unsigned int rounds = 0; work; rounds++) {
-		uint32_t ready = 0;
-
 		if (rounds > 1000000)
 			return false;
 		work = false;
 		for (unsigned int i = 0; i < dev->n_queues; i++)
 			if (dev->queue[i].running)
 				work |= dev->queue[i].poller.poll(&dev->queue[i].poller);
-		if (f->fake.in_first != f->fake.in_end)
-			ready |= EPOLLIN;
-		if (!f->fake.full)
-			ready |= EPOLLOUT;
-		ready &= lf->events;
-		if (f->fake.gone)
-			ready |= EPOLLERR;
-		if (lf->loop && lf->events && ready) {
-			lf->ready(lf, ready);
-			work = true;
-		}
+		for (unsigned int i = 0; i < f->vn->n_pairs; i++)
+			work |= vnet_fd_ready(f, &f->vn->pair[i]);
 		for (unsigned int i = 0; i < dev->n_queues; i++)
 			if (dev->queue[i].running && virtio_is_latched(dev)) {
 				dev->queue[i].kick.ready(&dev->queue[i].kick, EPOLLIN);
 				work = true;
 			}
 	}
+	return true;
+}
+
+/* Would the loop go to sleep now? After vnet_step(), it has to. */
+static inline bool vnet_sleeps(struct vnet_fixture *f)
+{
+	struct virtio_dev *dev = &f->vn->vdev;
+
+	for (unsigned int i = 0; i < dev->n_queues; i++)
+		if (dev->queue[i].running &&
+		    dev->queue[i].poller.sleep_prepare(&dev->queue[i].poller))
+			return false;
 	return true;
 }
 

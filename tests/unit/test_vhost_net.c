@@ -1,0 +1,574 @@
+/*
+ * vhost-net: the kernel's, on a TAP in a network namespace of this test's own, with this test as the
+ * guest. Skipped, with the reason, where there is none. What is refused is tested everywhere.
+ *
+ * Frames are of the local experimental EtherType 0x88b5; a packet socket is the other end.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <linux/sockios.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
+#include <linux/virtio_ring.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/net.h"
+#include "vdriver.h"
+
+#define RAM	 0x100000
+#define RAM_SIZE 0x200000
+#define SIZE	 64
+#define BUF(i)	 (RAM + 0x100000 + 4096 * (uint64_t)(i))
+#define LEN	 100 /* bytes of a frame */
+#define BIT(n)	 (UINT64_C(1) << (n))
+
+static const char *no_tap, *no_vhost;
+static struct loop *control;
+static struct net_host host;
+
+static struct net_backend *create(const char *text, struct err *err)
+{
+	struct opt_list list;
+	struct net_backend *net;
+
+	memset(err, 0, sizeof(*err));
+	assert_int_equal(opt_parse(&list, "-netdev", text, "type", err), 0);
+	opt_take(&list, "type");
+	opt_take(&list, "id");
+	net = net_create(&host, "tap", "n0", &list, err);
+	opt_free(&list);
+	return net;
+}
+
+static void refused(const char *text, int code, const char *word)
+{
+	struct err err;
+
+	assert_null(create(text, &err));
+	if (err.code != code || !strstr(err.msg, word))
+		fail_msg("expected %d and \"%s\", got %d: %s", code, word, err.code, err.msg);
+}
+
+/* ---- what is refused ---- */
+
+static void test_refusals(void **state)
+{
+	char text[80];
+	struct err err;
+	struct net_backend *net;
+	int null = open("/dev/null", O_RDWR);
+
+	if (no_tap)
+		skip();
+	refused("tap,id=n0,vhost=on,vhostfd=999", -EBADF, "999");
+	snprintf(text, sizeof(text), "tap,id=n0,vhostfd=%d", null);
+	refused(text, -EINVAL, "not an open /dev/vhost-net");
+	assert_true(fcntl(null, F_GETFD) >= 0); /* left as it was */
+	refused("tap,id=n0,vhostfd=x", -EINVAL, "vhostfd=x");
+	refused("tap,id=n0,vhostfd=", -EINVAL, "vhostfd=");
+	refused("tap,id=n0,vhostfds=3:4", -EINVAL, "2 file descriptors for 1 queue");
+	refused("tap,id=n0,vhostfds=3:99999999999999999", -EINVAL, "not the number");
+	if (no_vhost) {
+		refused("tap,id=n0,vhost=on", -ENOENT, "modprobe vhost_net");
+		refused("tap,id=n0,vhostforce=on", -ENOENT, "vhost=off");
+	}
+	/* Not asked for: used where it works, and else nothing is said. */
+	net = create("tap,id=n0", &err);
+	assert_non_null(net);
+	assert_int_equal(!net->ring_features, no_vhost != NULL);
+	assert_false(net->rings_asked);
+	net_destroy(net);
+	net = create("tap,id=n0,vhost=off", &err);
+	assert_non_null(net);
+	assert_int_equal(net->ring_features, 0);
+	net_destroy(net);
+	close(null);
+}
+
+/* ---- a guest's rings ---- */
+
+struct guest {
+	struct net_backend *net;
+	struct net_queue *q;
+	struct mem mem;
+	struct vdriver d[NET_RINGS];
+	struct net_ring ring[NET_RINGS];
+	struct net_events events;
+	unsigned int hdr_len, broken[NET_RINGS];
+	int packets; /* the other end */
+	uint8_t n;   /* frames sent or received */
+};
+
+static void broken(void *opaque, struct net_queue *q, enum net_ring_index which)
+{
+	((struct guest *)opaque)->broken[which]++;
+}
+
+static void set_up(const char *name)
+{
+	struct ifreq ifr = {0};
+	int s = socket(AF_INET, SOCK_DGRAM, 0);
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	assert_int_equal(ioctl(s, SIOCGIFFLAGS, &ifr), 0);
+	ifr.ifr_flags |= IFF_UP;
+	assert_int_equal(ioctl(s, SIOCSIFFLAGS, &ifr), 0);
+	close(s);
+}
+
+static int packet_socket(const char *name)
+{
+	struct sockaddr_ll ll = {.sll_family = AF_PACKET,
+				 .sll_protocol = htons(0x88b5),
+				 .sll_ifindex = (int)if_nametoindex(name)};
+	int s = socket(AF_PACKET, SOCK_RAW, htons(0x88b5));
+
+	assert_true(s >= 0);
+	assert_int_equal(bind(s, (struct sockaddr *)&ll, sizeof(ll)), 0);
+	return s;
+}
+
+static void make_frame(uint8_t frame[LEN], uint8_t seed)
+{
+	static const uint8_t start[14] = {0x52, 0x54, 0, 1, 2, 3, 2, 0, 0, 0, 0, 1, 0x88, 0xb5};
+
+	memcpy(frame, start, sizeof(start));
+	for (size_t i = sizeof(start); i < LEN; i++)
+		frame[i] = (uint8_t)(seed + i);
+}
+
+static struct guest *begin(struct guest *g, const char *options, uint64_t features)
+{
+	char text[80];
+	struct err err;
+
+	memset(g, 0, sizeof(*g));
+	g->mem = (struct mem){.n_ranges = 1, .size = RAM_SIZE};
+	g->mem.range[0] = (struct mem_range){.gpa = RAM,
+					     .size = RAM_SIZE,
+					     .hva = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE,
+							 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)};
+	snprintf(text, sizeof(text), "tap,id=n0,ifname=vh0,vhost=on%s%s", options ? "," : "",
+		 options ? options : "");
+	g->net = create(text, &err);
+	if (!g->net)
+		fail_msg("%s", err.msg);
+	assert_true(g->net->rings_asked);
+	g->q = g->net->queue[0];
+	g->events = (struct net_events){.ring_broken = broken};
+	g->net->events = &g->events;
+	g->net->events_opaque = g;
+	g->hdr_len = features & (BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_F_VERSION_1)) ? 12 : 10;
+	assert_int_equal(g->net->ops->set_offloads(g->net, 0, g->net->has_hdr ? g->hdr_len : 0), 0);
+	set_up("vh0");
+	g->packets = packet_socket("vh0");
+	for (unsigned int i = 0; i < NET_RINGS; i++) {
+		vdriver_init(&g->d[i], &g->mem, RAM + 0x10000 * i, SIZE);
+		g->ring[i] = (struct net_ring){.size = SIZE,
+					       .desc = g->d[i].desc,
+					       .avail = g->d[i].avail,
+					       .used = g->d[i].used,
+					       .position = UINT32_MAX,
+					       .kick_fd = eventfd(0, EFD_NONBLOCK),
+					       .call_fd = eventfd(0, EFD_NONBLOCK)};
+	}
+	assert_int_equal(
+		g->net->ops->rings_prepare(g->net, &g->mem, features & g->net->ring_features), 0);
+	return g;
+}
+
+static void start(struct guest *g, enum net_ring_index which)
+{
+	assert_int_equal(g->net->ops->ring_start(g->q, which, &g->ring[which]), 0);
+	eventfd_write(g->ring[which].kick_fd, 1);
+}
+
+static void stop(struct guest *g, enum net_ring_index which)
+{
+	g->net->ops->ring_stop(g->q, which, &g->ring[which]);
+}
+
+static void end(struct guest *g)
+{
+	assert_int_equal(g->net->ops->rings_prepare(g->net, NULL, 0), 0);
+	g->net->events = NULL;
+	net_destroy(g->net);
+	for (unsigned int i = 0; i < NET_RINGS; i++) {
+		close(g->ring[i].kick_fd);
+		close(g->ring[i].call_fd);
+	}
+	close(g->packets);
+	munmap(g->mem.range[0].hva, RAM_SIZE);
+}
+
+static bool readable(int fd, int ms)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return poll(&p, 1, ms) == 1;
+}
+
+/* The guest has something to send. */
+static void put_tx(struct guest *g)
+{
+	const struct vdriver_buf buf = {BUF(g->n % SIZE), g->hdr_len + LEN, false};
+	uint8_t data[12 + LEN] = {0};
+
+	make_frame(data + g->hdr_len, g->n);
+	mem_write(&g->mem, buf.gpa, data, g->hdr_len + LEN);
+	vdriver_add(&g->d[NET_RING_TX], &buf, 1);
+}
+
+static void expect_sent(struct guest *g)
+{
+	uint8_t want[LEN], got[2048];
+
+	make_frame(want, g->n);
+	assert_true(readable(g->packets, 5000));
+	assert_int_equal(recv(g->packets, got, sizeof(got), 0), LEN);
+	assert_memory_equal(got, want, LEN);
+	g->n++;
+}
+
+static void expect_call(struct guest *g, enum net_ring_index which)
+{
+	struct vring_used_elem e;
+	eventfd_t n;
+
+	for (int i = 0; !vdriver_take(&g->d[which], &e); i++) {
+		assert_true(i < 100);
+		assert_true(readable(g->ring[which].call_fd, 5000));
+		eventfd_read(g->ring[which].call_fd, &n);
+		sched_yield();
+	}
+}
+
+static void tx(struct guest *g)
+{
+	put_tx(g);
+	eventfd_write(g->ring[NET_RING_TX].kick_fd, 1);
+	expect_sent(g);
+	expect_call(g, NET_RING_TX);
+}
+
+/* A frame comes into the guest's next buffer. */
+static void put_rx(struct guest *g)
+{
+	const struct vdriver_buf buf = {BUF(100 + g->n % SIZE), 2048, true};
+	uint8_t dirt[2048];
+
+	memset(dirt, 0xee, sizeof(dirt));
+	mem_write(&g->mem, buf.gpa, dirt, sizeof(dirt));
+	vdriver_add(&g->d[NET_RING_RX], &buf, 1);
+}
+
+static void come(struct guest *g)
+{
+	uint8_t frame[LEN];
+
+	make_frame(frame, g->n);
+	assert_int_equal(send(g->packets, frame, LEN, 0), LEN);
+}
+
+static void expect_received(struct guest *g)
+{
+	uint8_t want[LEN], got[12 + LEN];
+
+	expect_call(g, NET_RING_RX);
+	make_frame(want, g->n);
+	mem_read(&g->mem, BUF(100 + g->n % SIZE), got, g->hdr_len + LEN);
+	assert_memory_equal(got + g->hdr_len, want, LEN);
+	assert_int_equal(got[1], 0); /* gso_type */
+	if (g->hdr_len == 12)
+		assert_int_equal(got[10], 1); /* buffers */
+	g->n++;
+}
+
+static void rx(struct guest *g)
+{
+	put_rx(g);
+	eventfd_write(g->ring[NET_RING_RX].kick_fd, 1);
+	come(g);
+	expect_received(g);
+}
+
+/* ---- traffic ---- */
+
+static void test_traffic(void **state)
+{
+	static const struct {
+		const char *options;
+		uint64_t features;
+	} cases[] = {
+		{NULL, BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_NET_F_MRG_RXBUF)},
+		{NULL, 0},
+		{"vnet_hdr=off", BIT(VIRTIO_NET_F_MRG_RXBUF)},
+		{"vnet_hdr=off", BIT(VIRTIO_F_ANY_LAYOUT)},
+		{NULL, BIT(VIRTIO_F_ANY_LAYOUT)}, /* a bit that vhost means otherwise */
+		{"vhostforce=on", BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_NET_F_MRG_RXBUF) |
+					  BIT(VIRTIO_RING_F_EVENT_IDX)},
+	};
+	struct guest g;
+
+	if (no_vhost)
+		skip();
+	for (unsigned int c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+		begin(&g, cases[c].options, cases[c].features);
+		assert_int_equal(!(g.net->ring_features & BIT(VIRTIO_NET_F_CSUM)), !g.net->has_hdr);
+		/* What is in the ring before, and what waits in the TAP. */
+		put_tx(&g);
+		start(&g, NET_RING_TX);
+		expect_sent(&g);
+		expect_call(&g, NET_RING_TX);
+		put_rx(&g);
+		come(&g);
+		start(&g, NET_RING_RX);
+		expect_received(&g);
+		for (int i = 0; i < 100; i++) {
+			tx(&g);
+			rx(&g);
+		}
+		stop(&g, NET_RING_RX);
+		stop(&g, NET_RING_TX);
+		assert_int_equal(g.ring[NET_RING_RX].position, 101);
+		assert_int_equal(g.ring[NET_RING_TX].position, 101);
+		assert_int_equal(g.broken[0] + g.broken[1], 0);
+		end(&g);
+	}
+}
+
+/* Stopped and started where it was, with frames on their way: none is lost, none comes twice. */
+static void test_positions(void **state)
+{
+	struct guest g;
+
+	if (no_vhost)
+		skip();
+	begin(&g, NULL, BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_NET_F_MRG_RXBUF));
+	for (uint32_t i = 1; i < 50; i++) {
+		start(&g, NET_RING_RX);
+		start(&g, NET_RING_TX);
+		rx(&g);
+		tx(&g);
+		/* Frames that vhost may have taken out of the TAP's queue, with no buffer for them. */
+		if (i % 2)
+			come(&g);
+		stop(&g, NET_RING_TX);
+		stop(&g, NET_RING_RX);
+		assert_int_equal(g.ring[NET_RING_RX].position, vdriver_used_idx(&g.d[NET_RING_RX]));
+		assert_int_equal(g.ring[NET_RING_TX].position, i);
+		if (i % 2) {
+			put_rx(&g);
+			start(&g, NET_RING_RX);
+			expect_received(&g);
+			stop(&g, NET_RING_RX);
+		}
+	}
+	end(&g);
+}
+
+static void test_call_moves(void **state)
+{
+	struct guest g;
+	eventfd_t n;
+	int old;
+
+	if (no_vhost)
+		skip();
+	begin(&g, NULL, BIT(VIRTIO_F_VERSION_1));
+	start(&g, NET_RING_TX);
+	for (int i = 0; i < 20; i++) {
+		tx(&g);
+		old = g.ring[NET_RING_TX].call_fd;
+		(void)!eventfd_read(old, &n);
+		g.ring[NET_RING_TX].call_fd = eventfd(0, EFD_NONBLOCK);
+		g.net->ops->ring_set_call(g.q, NET_RING_TX, g.ring[NET_RING_TX].call_fd);
+		tx(&g);
+		assert_false(readable(old, 0));
+		close(old);
+	}
+	stop(&g, NET_RING_TX);
+	end(&g);
+}
+
+/* ---- rings that make no sense ---- */
+
+static void run_control(unsigned int ms)
+{
+	loop_quit(control);
+	loop_run(control);
+	usleep(ms * 1000);
+	loop_quit(control);
+	loop_run(control);
+}
+
+static void test_broken(void **state)
+{
+	struct guest g;
+
+	if (no_vhost)
+		skip();
+	for (unsigned int round = 0; round < 3; round++) {
+		begin(&g, NULL, BIT(VIRTIO_F_VERSION_1));
+		start(&g, NET_RING_TX);
+		start(&g, NET_RING_RX);
+		tx(&g);
+		switch (round) {
+		case 0: /* a head outside the table */
+			vdriver_offer(&g.d[NET_RING_TX], 1000);
+			break;
+		case 1: /* a buffer outside RAM */
+			vdriver_desc(&g.d[NET_RING_TX], g.d[NET_RING_TX].desc, 7, UINT64_MAX - 100,
+				     64, 0, 0);
+			vdriver_offer(&g.d[NET_RING_TX], 7);
+			break;
+		default: /* an index that jumps */
+			vdriver_publish(&g.d[NET_RING_TX], 30000);
+			break;
+		}
+		eventfd_write(g.ring[NET_RING_TX].kick_fd, 1);
+		for (int i = 0; i < 100 && !g.broken[NET_RING_TX]; i++)
+			run_control(20);
+		assert_true(g.broken[NET_RING_TX]);
+		assert_int_equal(g.broken[NET_RING_RX], 0);
+		stop(&g, NET_RING_RX);
+		stop(&g, NET_RING_TX);
+		/* Nothing of it is left for the next. */
+		g.broken[NET_RING_TX] = 0;
+		run_control(20);
+		assert_int_equal(g.broken[NET_RING_TX], 0);
+		end(&g);
+	}
+}
+
+static void test_bad_ring(void **state)
+{
+	struct net_ring bad;
+	struct guest g;
+
+	if (no_vhost)
+		skip();
+	begin(&g, NULL, BIT(VIRTIO_F_VERSION_1));
+	bad = g.ring[NET_RING_TX];
+	bad.used = RAM + RAM_SIZE - 16;
+	assert_true(g.net->ops->ring_start(g.q, NET_RING_TX, &bad) < 0);
+	bad = g.ring[NET_RING_TX];
+	bad.size = 3;
+	assert_true(g.net->ops->ring_start(g.q, NET_RING_TX, &bad) < 0);
+	start(&g, NET_RING_TX);
+	tx(&g);
+	stop(&g, NET_RING_TX);
+	end(&g);
+}
+
+/* Rings of a pair that isn't used stand still, and go on where they were. */
+static void test_queues(void **state)
+{
+	struct net_backend *net;
+	struct guest g;
+
+	if (no_vhost)
+		skip();
+	begin(&g, "queues=3", BIT(VIRTIO_F_VERSION_1));
+	net = g.net;
+	assert_int_equal(net->n_queues, 3);
+	g.q = net->queue[1];
+	start(&g, NET_RING_TX); /* not used yet */
+	start(&g, NET_RING_RX);
+	put_tx(&g);
+	eventfd_write(g.ring[NET_RING_TX].kick_fd, 1);
+	assert_false(readable(g.packets, 50));
+	for (unsigned int i = 0; i < 10; i++) {
+		assert_int_equal(net->ops->set_queues(net, 2 + i % 2), 0);
+		expect_sent(&g); /* with no doorbell */
+		expect_call(&g, NET_RING_TX);
+		tx(&g);
+		assert_int_equal(net->ops->set_queues(net, 1), 0);
+		put_tx(&g);
+		eventfd_write(g.ring[NET_RING_TX].kick_fd, 1);
+		assert_false(readable(g.packets, 20));
+	}
+	/* Stopped while it isn't used. */
+	stop(&g, NET_RING_RX);
+	stop(&g, NET_RING_TX);
+	assert_int_equal(g.ring[NET_RING_TX].position, 20);
+	assert_int_equal(net->ops->set_queues(net, 3), 0);
+	start(&g, NET_RING_TX);
+	expect_sent(&g);
+	expect_call(&g, NET_RING_TX);
+	stop(&g, NET_RING_TX);
+	assert_int_equal(g.broken[NET_RING_TX], 0);
+	end(&g);
+}
+
+/* A device that somebody else has opened; one that is taken. */
+static void test_vhostfd(void **state)
+{
+	char text[80];
+	struct guest g;
+	int fd;
+
+	if (no_vhost)
+		skip();
+	fd = open("/dev/vhost-net", O_RDWR);
+	assert_true(fd >= 0);
+	snprintf(text, sizeof(text), "vhostfd=%d", fd);
+	begin(&g, text, BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_NET_F_MRG_RXBUF));
+	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	start(&g, NET_RING_RX);
+	rx(&g);
+	stop(&g, NET_RING_RX);
+	snprintf(text, sizeof(text), "tap,id=n1,vhostfd=%d", fd);
+	refused(text, -EBUSY, "in use");
+	end(&g);
+	assert_int_equal(fcntl(fd, F_GETFD), -1); /* closed with the back end */
+}
+
+int main(void)
+{
+	static char reason[2][128];
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_refusals),  cmocka_unit_test(test_traffic),
+		cmocka_unit_test(test_positions), cmocka_unit_test(test_call_moves),
+		cmocka_unit_test(test_broken),	  cmocka_unit_test(test_bad_ring),
+		cmocka_unit_test(test_vhostfd),	  cmocka_unit_test(test_queues),
+	};
+
+	if (unshare(CLONE_NEWNET)) {
+		snprintf(reason[0], sizeof(reason[0]),
+			 "a network namespace can't be made: %s (run as root)", strerror(errno));
+		no_tap = reason[0];
+	} else if (access("/dev/net/tun", R_OK | W_OK)) {
+		snprintf(reason[0], sizeof(reason[0]), "/dev/net/tun: %s", strerror(errno));
+		no_tap = reason[0];
+	}
+	if (no_tap || access("/dev/vhost-net", R_OK | W_OK)) {
+		snprintf(reason[1], sizeof(reason[1]), "/dev/vhost-net: %s", strerror(errno));
+		no_vhost = no_tap ? no_tap : reason[1];
+	}
+	if (no_tap)
+		print_message("skipping what needs a TAP: %s\n", no_tap);
+	else if (no_vhost)
+		print_message("skipping what needs vhost-net: %s\n", no_vhost);
+	if (loop_create(&control, "test", 0, NULL))
+		return 1;
+	host.control = control;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
