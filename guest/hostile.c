@@ -26,7 +26,8 @@ static const struct test_param params[] = {
 };
 
 static const struct hostile_case *const split_tables[] = {hostile_ring_cases, hostile_setup_cases,
-							  hostile_pci_cases, NULL};
+							  hostile_pci_cases,
+							  hostile_ctrl_cases, NULL};
 static const struct hostile_case *const packed_tables[] = {hostile_packed_cases, NULL};
 
 const struct hostile_case *hostile_now;
@@ -130,6 +131,8 @@ static const char *prepare(struct hostile *h, const struct hostile_case *c)
 		return "legacy";
 	if (c->needs & NEEDS_NET && strcmp(h->t.name, "net") != 0)
 		return "not-net";
+	if (c->needs & NEEDS_CTRL && strcmp(h->t.name, "net-ctrl") != 0)
+		return "not-net-ctrl";
 	if (c->needs & NEEDS_INDIRECT)
 		features |= 1ull << VIRTIO_RING_F_INDIRECT_DESC;
 	if (c->needs & NEEDS_FRESH)

@@ -3,8 +3,8 @@
  * After each the monitor must be there, and the device work again once it is reset.
  *
  * Cases are tables in hostile_ring.c (what is in the ring), hostile_setup.c (features, status,
- * where the queues are) and hostile_pci.c (BARs, configuration space, random writes), and, for
- * packed rings, hostile_packed.c; hostile.c runs them.
+ * where the queues are), hostile_pci.c (BARs, configuration space, random writes), hostile_ctrl.c
+ * (commands of a net device) and, for packed rings, hostile_packed.c; hostile.c runs them.
  */
 #ifndef GUEST_HOSTILE_H
 #define GUEST_HOSTILE_H
@@ -21,6 +21,7 @@ enum hostile_needs {
 	NEEDS_INDIRECT = 1, /* VIRTIO_RING_F_INDIRECT_DESC negotiated */
 	NEEDS_MODERN = 2,   /* the modern transport's registers */
 	NEEDS_NET = 4,	    /* a net device's send queue */
+	NEEDS_CTRL = 16,    /* a net device's control queue */
 	NEEDS_FRESH = 8,    /* the case brings the device up itself, from reset */
 };
 
@@ -45,7 +46,7 @@ struct hostile_case {
 };
 
 extern const struct hostile_case hostile_ring_cases[], hostile_setup_cases[], hostile_pci_cases[],
-	hostile_packed_cases[];
+	hostile_ctrl_cases[], hostile_packed_cases[];
 
 /* The case that runs: for its detail. */
 extern const struct hostile_case *hostile_now;

@@ -156,6 +156,9 @@ bool traffic_meet(struct traffic_sender *s, struct traffic_receiver *r, uint64_t
 	struct nic_frame frame;
 	struct frame_header h;
 
+	/* Its address isn't known, and no network floods frames for all. */
+	if (s->pair)
+		memset(s->peer, 0xff, sizeof(s->peer));
 	while (!s->nic->broken && clock_ns() - start < timeout_ns) {
 		if (clock_ns() - last > READY_INTERVAL) {
 			last = clock_ns();
@@ -171,6 +174,9 @@ bool traffic_meet(struct traffic_sender *s, struct traffic_receiver *r, uint64_t
 				memset(s->filled, 0, s->nic->n_slots * sizeof(*s->filled));
 				/* A stop frame before it was an earlier test's. */
 				r->stopped = false;
+				/* It may not have seen us, as it asks; or see data first. */
+				if (s->pair && h.kind == FRAME_READY)
+					traffic_send_now(s, FRAME_READY, 0);
 				return true;
 			}
 		}

@@ -21,6 +21,7 @@ struct traffic_sender {
 	uint32_t offset; /* of the frame_header */
 	struct nic_offload offload;
 	uint8_t peer[6];
+	bool pair;	  /* traffic_meet(): the peer is another guest */
 	uint32_t *filled; /* by slot: bytes of the frame its body was written for, 0: none */
 };
 
