@@ -1,5 +1,5 @@
 /*
- * Guest RAM: one mapping of a memfd or file, shown in ranges.
+ * Guest RAM: one mapping (anonymous, of a memfd or a file), shown in ranges.
  */
 #include "kvm/mem.h"
 
@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
+
+#define HUGE_PAGE (UINT64_C(2) << 20) /* x86: bytes of one */
 
 /* A file of no name in folder `path`, or the file `path` itself, made if need be (*made). */
 static int open_path(const char *path, bool *made, struct err *err)
@@ -76,13 +78,34 @@ static int size_memfd(struct mem *mem, struct err *err)
 	return 0;
 }
 
+/* Anonymous memory that starts where a huge page does, so that guest and host see the same ones. */
+static void *map_anonymous(uint64_t size)
+{
+	uint8_t *map = mmap(NULL, size + HUGE_PAGE, PROT_NONE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint64_t head;
+
+	if (map == MAP_FAILED)
+		return map;
+	head = -(uintptr_t)map & (HUGE_PAGE - 1);
+	if (head)
+		munmap(map, head);
+	munmap(map + head + size, HUGE_PAGE - head);
+	if (!mprotect(map + head, size, PROT_READ | PROT_WRITE))
+		return map + head;
+	munmap(map + head, size);
+	errno = ENOMEM;
+	return MAP_FAILED;
+}
+
 static int map(struct mem *mem, const char *path, struct err *err)
 {
 	/* Huge pages are the one kind that can be reserved now; without that the guest's first
 	 * touch of one that isn't there would be a SIGBUS. */
 	int flags = path ? MAP_SHARED : MAP_SHARED | MAP_NORESERVE;
 
-	mem->map = mmap(NULL, mem->size, PROT_READ | PROT_WRITE, flags, mem->fd, 0);
+	mem->map = mem->fd < 0 ? map_anonymous(mem->size)
+			       : mmap(NULL, mem->size, PROT_READ | PROT_WRITE, flags, mem->fd, 0);
 	if (mem->map == MAP_FAILED) {
 		mem->map = NULL;
 		err_errno(err, "-m %" PRIu64 "M: guest RAM", mem->size >> 20);
@@ -91,15 +114,16 @@ static int map(struct mem *mem, const char *path, struct err *err)
 		return err_hint(err, "(less -m%s)", path ? ", or more huge pages" : "");
 	}
 	/* Guests with large pages cost the host fewer faults; where they aren't allowed nothing is
-	 * lost. */
+	 * lost. A child has no business with it, and would make us copy what we write. */
 	madvise(mem->map, mem->size, MADV_HUGEPAGE);
 	madvise(mem->map, mem->size, MADV_DONTDUMP);
+	madvise(mem->map, mem->size, MADV_DONTFORK);
 	return 0;
 }
 
 static int preallocate(struct mem *mem, struct err *err)
 {
-	int rc = -posix_fallocate(mem->fd, 0, mem->size);
+	int rc = mem->fd < 0 ? 0 : -posix_fallocate(mem->fd, 0, mem->size);
 
 	/* Linux before 5.14 doesn't know the advice (EINVAL): the pages are there, and are mapped
 	 * when they are used. */
@@ -112,6 +136,20 @@ static int preallocate(struct mem *mem, struct err *err)
 	return rc;
 }
 
+/* What RAM is a mapping of, if of anything. */
+static int open_file(struct mem *mem, const struct mem_config *config, bool *made, struct err *err)
+{
+	if (!config->path && !config->shared)
+		return 0;
+	if (config->path)
+		mem->fd = open_path(config->path, made, err);
+	else
+		mem->fd = memfd_create("vireo-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (mem->fd < 0)
+		return config->path ? mem->fd : err_errno(err, "guest RAM: memfd_create");
+	return config->path ? size_file(mem, config->path, err) : size_memfd(mem, err);
+}
+
 int mem_create(struct mem *mem, const struct mem_config *config, struct err *err)
 {
 	bool made = false;
@@ -119,13 +157,8 @@ int mem_create(struct mem *mem, const struct mem_config *config, struct err *err
 
 	memset(mem, 0, sizeof(*mem));
 	mem->size = config->size;
-	if (config->path)
-		mem->fd = open_path(config->path, &made, err);
-	else
-		mem->fd = memfd_create("vireo-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (mem->fd < 0)
-		return config->path ? mem->fd : err_errno(err, "guest RAM: memfd_create");
-	rc = config->path ? size_file(mem, config->path, err) : size_memfd(mem, err);
+	mem->fd = -1;
+	rc = open_file(mem, config, &made, err);
 	if (rc == 0)
 		rc = map(mem, config->path, err);
 	if (rc == 0 && config->prealloc)

@@ -1,7 +1,7 @@
 /*
  * Guest memory: (guest-physical address, length), and it can fail.
  *
- * RAM is one memfd (or a file under -mem-path) mapped once; it is shown to the guest in a few
+ * RAM is one mapping (anonymous, of a memfd or of a file under -mem-path); it is shown to the guest in a few
  * ranges (below the VGA hole, above it, above 4 GiB). Everything that reaches guest memory does
  * it through the functions here; none of them can leave RAM. Addresses and lengths are bytes.
  *
@@ -30,16 +30,19 @@ struct mem_range {
 struct mem {
 	struct mem_range range[MEM_RANGES_MAX]; /* sorted by gpa */
 	unsigned int n_ranges;
-	int fd;	       /* memfd or file; other processes can map it */
-	uint8_t *map;  /* the whole of fd */
+	int fd;	       /* memfd or file, which other processes can map; -1: private to this one */
+	uint8_t *map;  /* all of it */
 	uint64_t size; /* bytes of RAM */
 };
 
 struct mem_config {
 	uint64_t size; /* bytes, a multiple of 4096 */
-	/* -mem-path; NULL = memfd. A folder: a file is made in it and unlinked. A file: made if it
+	/* -mem-path; NULL = no file. A folder: a file is made in it and unlinked. A file: made if it
 	 * isn't there; one that holds something must be as long as RAM and keeps its length. */
 	const char *path;
+	/* Other processes will be given it: a memfd. Without a file and this it is private, which has the
+	 * host's transparent huge pages; for shared memory Linux's default is to have none. */
+	bool shared;
 	bool prealloc; /* touch every page now; failure is an error, not a SIGBUS later */
 };
 

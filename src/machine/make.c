@@ -334,6 +334,16 @@ static int make_buses(struct machine *m, struct err *err)
 	return rc;
 }
 
+static int make_memory(struct machine *m, struct err *err)
+{
+	struct mem_config memory = m->config->memory;
+	const struct config_item *item;
+
+	TAILQ_FOREACH(item, &m->config->items, link)
+		memory.shared |= item->kind == CONFIG_NETDEV && net_type_shares_memory(item->type);
+	return mem_create(&m->mem, &memory, err);
+}
+
 static int make(struct machine *m, struct err *err)
 {
 	const struct vm_config *c = m->config;
@@ -348,7 +358,7 @@ static int make(struct machine *m, struct err *err)
 		return err_set(err, -ENOMEM, "out of memory");
 	rc = vm_create(&m->vm, err);
 	if (rc == 0)
-		rc = mem_create(&m->mem, &c->memory, err);
+		rc = make_memory(m, err);
 	if (rc == 0)
 		rc = board_map_ram(&m->mem, err);
 	if (rc == 0)

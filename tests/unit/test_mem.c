@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -203,7 +204,8 @@ static const char *path_of(const char *name)
 
 static int create(struct mem *mem, const char *path, uint64_t pages, bool prealloc, struct err *err)
 {
-	struct mem_config config = {.size = pages * PAGE, .path = path, .prealloc = prealloc};
+	struct mem_config config = {
+		.size = pages * PAGE, .path = path, .shared = true, .prealloc = prealloc};
 
 	*err = (struct err){0};
 	return mem_create(mem, &config, err);
@@ -222,6 +224,23 @@ static void test_memfd(void **state)
 	assert_true(st.st_blocks >= 8 * PAGE / 512);
 	assert_int_equal(fcntl(mem.fd, F_GETFD), FD_CLOEXEC);
 	assert_int_equal(ftruncate(mem.fd, 0), -1); /* nobody can pull it away */
+	mem_destroy(&mem);
+}
+
+static void test_private(void **state)
+{
+	struct mem_config config = {.size = 8 * PAGE, .prealloc = true};
+	unsigned char there[8];
+	struct err err = {0};
+	struct mem mem;
+
+	assert_int_equal(mem_create(&mem, &config, &err), 0);
+	assert_int_equal(mem.fd, -1);
+	assert_int_equal(mincore(mem.map, 8 * PAGE, there), 0);
+	for (int i = 0; i < 8; i++)
+		assert_true(there[i] & 1);
+	assert_int_equal(mem_add_range(&mem, 0, 8 * PAGE, 0), 0);
+	assert_ptr_equal(mem_ptr(&mem, PAGE, 1), mem.map + PAGE);
 	mem_destroy(&mem);
 }
 
@@ -310,6 +329,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_copies, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copies_refused, setup, teardown),
 		cmocka_unit_test(test_memfd),
+		cmocka_unit_test(test_private),
 		cmocka_unit_test_setup_teardown(test_folder, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(test_new_file, folder_setup, folder_teardown),
 		cmocka_unit_test_setup_teardown(test_not_a_file, folder_setup, folder_teardown),
