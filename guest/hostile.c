@@ -25,9 +25,8 @@ static const struct test_param params[] = {
 	{NULL, NULL, NULL},
 };
 
-static const struct hostile_case *const split_tables[] = {hostile_ring_cases, hostile_setup_cases,
-							  hostile_pci_cases,
-							  hostile_ctrl_cases, NULL};
+static const struct hostile_case *const split_tables[] = {
+	hostile_ring_cases, hostile_setup_cases, hostile_pci_cases, hostile_ctrl_cases, NULL};
 static const struct hostile_case *const packed_tables[] = {hostile_packed_cases, NULL};
 
 const struct hostile_case *hostile_now;

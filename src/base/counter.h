@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define COUNTER_LOST "lost: "
+
 struct counter {
 	uint64_t v;
 };
@@ -20,7 +22,9 @@ struct counter {
 struct counter_desc {
 	const char *name; /* "tx-packets"; ends with NULL */
 	size_t offset;	  /* of the struct counter in the owner's struct */
-	const char *help; /* what is counted, and the unit where it isn't "how many" */
+	/* What is counted, and the unit where it isn't "how many". Starts with COUNTER_LOST where each
+	 * one is a frame that is gone for good. */
+	const char *help;
 };
 
 static inline void counter_add(struct counter *c, uint64_t n)

@@ -97,6 +97,8 @@ struct loop_awake {
 	uint64_t work, late;
 };
 struct loop_awake loop_awake(const struct loop *loop);
+/* In a handler: had the loop gone to sleep before this work came? Loop's thread. */
+bool loop_had_slept(const struct loop *loop);
 void loop_set_poll_max(struct loop *loop, uint64_t ns); /* any thread */
 uint64_t loop_poll_max(const struct loop *loop);	/* any thread */
 

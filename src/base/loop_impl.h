@@ -63,9 +63,12 @@ struct loop {
 
 	/* loop_poll.c's. */
 	uint64_t window;	 /* how long to spin after the last work */
+	uint64_t cap;		 /* no longer than that, for now; 0 = poll_max_ns */
+	uint64_t caught;	 /* how long it took lately when a spin caught work; 0 = none did */
 	int spin_score;		 /* spins that paid, less those that didn't */
+	unsigned int cap_left;	 /* that often work comes before a longer spin is tried */
 	unsigned int spin_pause; /* that often work comes before the next spin */
-	unsigned int next_pause;
+	unsigned int next_cap, next_pause;
 };
 
 /* loop.c */

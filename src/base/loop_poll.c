@@ -7,9 +7,10 @@
  *
  * That alone would be fooled where whoever makes the work needs the processor that we spin on: then
  * it always comes right after we have gone to sleep, and never before. So a score is kept of
- * spins that caught work, and of those after which work came as soon as we slept. When the score is
- * at its worst there is no spinning for a while, and each time for longer, until a spin catches
- * something again. The loop's thread.
+ * spins that caught work, and of those after which work came as soon as we slept, by how long they
+ * were. When the score is at its worst, and spins that caught something were much shorter than those
+ * that didn't, no spin is longer than that for a while; else there is no spinning at all. Either
+ * lasts longer each time, until spins pay again. The loop's thread.
  */
 #include "base/loop_impl.h"
 
@@ -19,16 +20,16 @@
 /* What a wake-up takes (loop.h): part of a wait that ended in sleep, but not of one spent spinning. */
 #define WAKE_NS 20000u
 
-/* The score's ends. Growing from one step to a millisecond takes eight misses, which must not count
- * as failure. */
-#define SCORE_MAX 24
-/* A miss weighs more than a hit: it has cost the whole window, where a hit saves a wake-up. Where they take
- * turns (a request to somebody who needs this processor, and an answer that comes at once), spinning is slower
- * than none: measured, 43 us for a round trip, and 30 us without. */
-#define MISS_COST 2
-/* After that much on the second and later attempts, it is given up again. */
-#define SCORE_RETRY 8
-/* Pauses in the spinning, in times that work came. */
+/* The score. What a spin has saved that caught work, a wake-up; what one has cost that lasted for all of
+ * poll_max_ns, and was in vain: shorter ones cost less. Where they take turns (a request to somebody who needs
+ * this processor, and an answer that comes at once), spinning is slower than none: measured, 43 us for a round
+ * trip, and 30 us without. */
+#define SCORE_HIT  16
+#define SCORE_MISS 32
+#define SCORE_MAX  (24 * SCORE_HIT)
+/* On the second and later attempts, it is given up again when that much is lost. */
+#define SCORE_RETRY (8 * SCORE_HIT)
+/* How long there is no spinning, or no long one, in times that work came. */
 #define PAUSE_MIN 64u
 #define PAUSE_MAX 4096u
 
@@ -99,25 +100,58 @@ void loop_pollers_woken(struct loop *loop)
 	}
 }
 
+/* Twice as long as the last time. */
+static unsigned int next_time(unsigned int *next)
+{
+	unsigned int n = *next > PAUSE_MIN ? *next : PAUSE_MIN;
+
+	*next = n < PAUSE_MAX ? 2 * n : n;
+	return n;
+}
+
 /* A spin has caught work. */
 static void spin_hit(struct loop *loop)
 {
-	if (loop->spin_score < SCORE_MAX)
-		loop->spin_score++;
+	uint64_t took = loop->now - loop->last_work;
+
+	loop->caught = loop->caught ? loop->caught - loop->caught / 8 + took / 8 : took;
+	loop->spin_score += SCORE_HIT;
 	if (loop->spin_score > 0)
 		loop->next_pause = PAUSE_MIN;
+	if (loop->spin_score < SCORE_MAX)
+		return;
+	loop->spin_score = SCORE_MAX;
+	if (!loop->cap)
+		loop->next_cap = PAUSE_MIN;
+}
+
+/* Would shorter spins than one of so many ns have caught as much? Then they are, for a while. */
+static bool spin_shorter(struct loop *loop, uint64_t than)
+{
+	uint64_t enough = loop->caught + loop->caught / 2;
+
+	if (!loop->caught || enough > than / 2)
+		return false;
+	loop->cap = enough > WINDOW_STEP_NS ? enough : WINDOW_STEP_NS;
+	loop->cap_left = next_time(&loop->next_cap);
+	loop->spin_score = 0;
+	return true;
 }
 
 /* Work came as soon as a spin was over. */
-static void spin_miss(struct loop *loop)
+static void spin_miss(struct loop *loop, uint64_t max)
 {
-	loop->spin_score -= MISS_COST;
+	uint64_t spent = loop->slept_at - loop->last_work;
+
+	loop->spin_score -= spent < max ? (int)(1 + SCORE_MISS * spent / max) : SCORE_MISS;
 	if (loop->spin_score > -SCORE_MAX)
 		return;
-	loop->spin_score = SCORE_RETRY - SCORE_MAX;
-	loop->spin_pause = loop->next_pause > PAUSE_MIN ? loop->next_pause : PAUSE_MIN;
-	if (loop->next_pause < PAUSE_MAX)
-		loop->next_pause = loop->spin_pause * 2;
+	if (!spin_shorter(loop, spent)) {
+		loop->spin_score = SCORE_RETRY - SCORE_MAX;
+		loop->spin_pause = next_time(&loop->next_pause);
+		loop->cap = 0;
+	}
+	loop->caught = 0;
 }
 
 /* If the loop had gone to sleep before it came, was that a mistake? The wait up to now says whether
@@ -140,9 +174,13 @@ void loop_note_work(struct loop *loop)
 
 	if (loop->spin_pause)
 		loop->spin_pause--;
+	if (loop->cap && !--loop->cap_left) {
+		loop->cap = 0;
+		loop->spin_score = 0; /* long ones have to earn their own */
+	}
 	if (loop->slept_at) {
 		if (loop->spun && loop->now - loop->slept_at <= max)
-			spin_miss(loop);
+			spin_miss(loop, max);
 		window_adapt(loop, max);
 	} else if (loop->yielded) {
 		loop->awake.late++;
@@ -161,10 +199,17 @@ uint64_t loop_window(const struct loop *loop)
 
 	if (loop->spin_pause)
 		return 0;
+	if (loop->cap && loop->cap < max)
+		max = loop->cap;
 	return loop->window < max ? loop->window : max;
 }
 
 struct loop_awake loop_awake(const struct loop *loop)
 {
 	return loop->awake;
+}
+
+bool loop_had_slept(const struct loop *loop)
+{
+	return loop->slept_at;
 }

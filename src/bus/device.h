@@ -114,6 +114,9 @@ struct device_model {
 	void (*info)(struct device *dev, json_t *object); /* adds members for `info` commands */
 	void (*counters)(struct device *dev, counter_visit *visit, void *opaque);
 	void (*set_link)(struct device *dev, bool up); /* NICs: cable in or out; control thread */
+	/* NICs: asks the driver to tell the network where its address is; false: it takes no such
+	 * request. Control thread. May be NULL. */
+	bool (*announce)(struct device *dev);
 };
 
 struct device {

@@ -53,6 +53,19 @@ static int run_set_link(struct machine *m, json_t *args, json_t **result, struct
 	return rc < 0 ? err_set(err, rc, "no NIC and no netdev has the id '%s'", name) : 0;
 }
 
+static int run_announce(struct machine *m, json_t *args, json_t **result, struct err *err)
+{
+	const char *name = json_string_value(json_object_get(args, "name"));
+	int rc = machine_announce(m, name);
+
+	if (rc == -ENOENT)
+		return err_set(err, rc, "no NIC and no netdev has the id '%s'", name);
+	if (!rc)
+		return err_set(err, -ENOTSUP,
+			       "no driver takes such a request (virtio's do, once they are up)");
+	return 0;
+}
+
 static int run_status(struct machine *m, json_t *args, json_t **result, struct err *err)
 {
 	*result = query_status(m);
@@ -185,6 +198,10 @@ static const struct command commands[] = {
 	 {{"name", ARG_STRING}, {"up", ARG_BOOL}},
 	 "plug a NIC's cable in (on) or out (off)",
 	 run_set_link},
+	{"announce_self",
+	 {{"name", ARG_STRING, .optional = true}},
+	 "have the guest tell the network where its addresses are: of one NIC, or all",
+	 run_announce},
 	{"hostfwd_add",
 	 {{"netdev", ARG_STRING}, {"rule", ARG_STRING, .optional = true}},
 	 "lead a port of the host's into the guest; netdev may be left out",

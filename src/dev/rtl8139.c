@@ -470,6 +470,7 @@ static void written_cpcr(struct rtl8139 *r, unsigned int reg, uint32_t old, uint
 static void written_tppoll(struct rtl8139 *r, unsigned int reg, uint32_t old, uint32_t value)
 {
 	rtl8139_cplus_poll(r, (uint8_t)value);
+	rtl8139_posted_polled(r);
 }
 
 enum {

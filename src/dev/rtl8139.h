@@ -183,7 +183,11 @@ struct rtl8139 {
 	struct loop_poller ticker;
 	struct bus_doorbell bell; /* TPPoll */
 	struct loop_fd bell_fd;
-	bool bell_up;
+	bool bell_up, bell_rests;
+	unsigned int bells, bells_late; /* since it was judged last */
+	uint64_t bell_received;		/* frames by then */
+	unsigned int polls;		/* while it rests: exits, since: */
+	uint64_t polls_since, bell_rest_ns, bell_rests_until;
 };
 
 static inline uint16_t rtl8139_get16(const struct rtl8139 *r, unsigned int reg)
@@ -296,5 +300,7 @@ int rtl8139_posted_realize(struct rtl8139 *r, struct err *err);
 void rtl8139_posted_unrealize(struct rtl8139 *r);
 /* The device's lock is held: CR, CpCR or timer_used may have changed. */
 void rtl8139_posted_update(struct rtl8139 *r);
+/* The device's lock is held: a write to TPPoll has exited. */
+void rtl8139_posted_polled(struct rtl8139 *r);
 
 #endif

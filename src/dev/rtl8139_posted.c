@@ -7,6 +7,11 @@
  *
  * Neither while transmitter and receiver are off.
  *
+ * A doorbell that wakes the I/O thread for a frame or two, each time that one has come in, is slower than an exit, after
+ * which the vCPU's thread sends by itself: whoever waits for an answer waits for two wake-ups. So it is judged every
+ * BELLS times; if that was what it did mostly, it is taken away, and stands again when there are many exits instead,
+ * after a rest that is longer each time.
+ *
  * One register changes by itself: TCTR. A driver that has touched it or TimerInt since the last reset gets no
  * shadow; for one that reads it for the first time when the shadow stands, the I/O thread keeps it going as long
  * as it is awake.
@@ -22,6 +27,13 @@
 #define MARK_TSD    REG_TSD
 #define MARK_SIZE   (REG_RBSTART - REG_TSD) /* TSD0-3, TSAD0-3 */
 #define SHADOW_SIZE 4096		    /* a page; the BAR has the first 256 bytes of it */
+
+#define BELLS	    64u
+#define FEW_FRAMES  2u
+#define POLLS	    16u /* within POLLS_NS: the doorbell is tried again */
+#define POLLS_NS    UINT64_C(1000000)
+#define REST_MIN_NS UINT64_C(50000000)
+#define REST_MAX_NS UINT64_C(1600000000)
 
 static struct bus_region *memory_of(struct rtl8139 *r)
 {
@@ -48,13 +60,57 @@ void rtl8139_posted_update(struct rtl8139 *r)
 
 	if (!r->opt_posted)
 		return;
+	if (!on)
+		r->bell_rests = false;
 	if (on && cplus && !r->timer_used)
 		mode = POSTED_READS;
 	else if (on && !rtl8139_cplus_tx(r) && !rtl8139_cplus_rx(r))
 		mode = POSTED_WRITES;
 	__atomic_store_n(&r->mode, mode, __ATOMIC_RELAXED); /* tick() looks without the lock */
 	posted_set_mode(&r->posted, mode);
-	set_bell(r, on && rtl8139_cplus_tx(r));
+	set_bell(r, on && rtl8139_cplus_tx(r) && !r->bell_rests);
+}
+
+void rtl8139_posted_polled(struct rtl8139 *r)
+{
+	uint64_t now;
+
+	if (!r->bell_rests)
+		return;
+	now = loop_now_ns();
+	if (now < r->bell_rests_until)
+		return;
+	if (now - r->polls_since > POLLS_NS) {
+		r->polls_since = now;
+		r->polls = 0;
+	}
+	if (++r->polls < POLLS)
+		return;
+	r->bell_rests = false;
+	rtl8139_posted_update(r);
+}
+
+/* sent: frames, for this ring of the doorbell. */
+static void judge_bell(struct rtl8139 *r, uint64_t sent)
+{
+	uint64_t received = counter_get(&r->nic.counters.rx_frames);
+
+	if (sent <= FEW_FRAMES && received != r->bell_received && loop_had_slept(r->nic.loop))
+		r->bells_late++;
+	r->bell_received = received;
+	if (++r->bells < BELLS)
+		return;
+	if (r->bells_late >= BELLS - BELLS / 4) {
+		r->bell_rest_ns = r->bell_rest_ns ? r->bell_rest_ns * 2 : REST_MIN_NS;
+		if (r->bell_rest_ns > REST_MAX_NS)
+			r->bell_rest_ns = REST_MAX_NS;
+		r->bell_rests_until = loop_now_ns() + r->bell_rest_ns;
+		r->bell_rests = r->bell_up;
+		set_bell(r, false);
+	} else {
+		r->bell_rest_ns = 0;
+	}
+	r->bells = r->bells_late = 0;
 }
 
 /* ---- I/O thread ---- */
@@ -62,13 +118,16 @@ void rtl8139_posted_update(struct rtl8139 *r)
 static void rung(struct loop_fd *fd, uint32_t events)
 {
 	struct rtl8139 *r = fd->opaque;
+	uint64_t before;
 	eventfd_t value;
 
 	if (eventfd_read(fd->fd, &value))
 		return;
 	posted_bell(&r->posted);
 	pthread_mutex_lock(&r->pci.dev.lock);
+	before = counter_get(&r->nic.counters.tx_frames);
 	rtl8139_cplus_rung(r);
+	judge_bell(r, counter_get(&r->nic.counters.tx_frames) - before);
 	pthread_mutex_unlock(&r->pci.dev.lock);
 }
 

@@ -100,7 +100,7 @@ static const struct counter_desc vnet_counter_table[] = {
 static const struct counter_desc vnet_pair_counter_table[] = {
 	VNET_PAIR_COUNTER(rx_no_buffer, "rx-no-buffer",
 			  "times that the guest's receive ring ran out of buffers"),
-	VNET_PAIR_COUNTER(rx_filtered, "rx-filtered", "frames the guest didn't want"),
+	VNET_PAIR_COUNTER(rx_filtered, "rx-filtered", "lost: frames the guest didn't want"),
 	VNET_PAIR_COUNTER(rx_too_long, "rx-too-long",
 			  "lost: frames longer than the guest's buffers"),
 	VNET_PAIR_COUNTER(rx_held, "rx-held", "frames that waited for more buffers; nothing lost"),
@@ -304,8 +304,7 @@ static void vnet_reset(struct virtio_dev *dev)
 	memset(&vn->set.rss, 0, sizeof(vn->set.rss));
 	memset(&vn->set.coal, 0, sizeof(vn->set.coal));
 	vnet_filter_reset(&vn->set.filter);
-	/* Fails only when the interface is gone. */
-	(void)vnet_set_pairs(vn, 1);
+	vnet_reset_pairs(vn);
 	vnet_rings_reset(vn);
 }
 
@@ -415,6 +414,8 @@ static void vnet_info(struct virtio_dev *dev, json_t *object)
 			    json_boolean(__atomic_load_n(&vn->status, __ATOMIC_RELAXED) &
 					 VIRTIO_NET_S_LINK_UP));
 	json_object_set_new(object, "queue-pairs", json_integer(vn->n_pairs));
+	json_object_set_new(object, "queue-pairs-used",
+			    json_integer(__atomic_load_n(&vn->set.pairs, __ATOMIC_RELAXED)));
 	vnet_rings_info(vn, object);
 }
 
@@ -450,6 +451,7 @@ static const struct virtio_model virtio_net_model = {
 	.info = vnet_info,
 	.counters = vnet_counters,
 	.set_link = vnet_set_link,
+	.announce = vnet_announce,
 };
 
 static const char *const virtio_net_aliases[] = {"virtio-net", NULL};

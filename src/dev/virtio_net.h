@@ -274,6 +274,8 @@ void vnet_pairs_free(struct virtio_net *vn);
 void vnet_apply(struct virtio_net *vn);
 /* Frames move on pairs [0, n) from now on. The same threads. 0 or -errno. */
 int vnet_set_pairs(struct virtio_net *vn, unsigned int n);
+/* On the first one, whatever the back end says to that. No queue runs. */
+void vnet_reset_pairs(struct virtio_net *vn);
 /* Who serves which queue, with the control queue behind the last pair (multi) or the first. Device
  * lock, no queue runs. */
 void vnet_layout(struct virtio_net *vn, bool multi);
@@ -348,7 +350,7 @@ extern const uint32_t vnet_hash_types; /* all that there are */
 
 int vnet_rss_make(struct virtio_net *vn, struct err *err); /* p->handover of all pairs */
 void vnet_rss_free(struct virtio_net *vn);
-/* The receive queue runs, or does so no more. */
+/* The pair receives, or does so no more. Nothing to do without RSS. */
 void vnet_rss_open(struct vnet_pair *p);
 void vnet_rss_close(struct vnet_pair *p);
 /* Hashes a frame that the pair has read. true: it is the pair's own, f->hash is set; false: it has been

@@ -91,18 +91,16 @@ void vnet_coal_stop(struct vnet_coal *c)
 struct coal_change {
 	struct vnet_coal *coal;
 	struct vnet_coal_limits limits;
-	bool get;   /* the other way round */
-	bool found; /* the queue runs */
+	bool get; /* the other way round */
 };
 
 static void coal_change(void *arg)
 {
 	struct coal_change *change = arg;
 
-	change->found = change->coal->queue;
-	if (change->found && change->get)
+	if (change->get)
 		change->limits = change->coal->limits;
-	else if (change->found)
+	else
 		vnet_coal_set(change->coal, &change->limits);
 }
 
@@ -111,11 +109,13 @@ static bool coal_queue(struct virtio_net *vn, unsigned int index, struct coal_ch
 {
 	struct vnet_pair *p;
 
-	if (index >= vn->vdev.n_queues || !(p = vnet_pair_of(vn, &vn->vdev.queue[index])))
+	/* One that the back end serves is enabled, too: its limits are remembered, and that is all. */
+	if (index >= vn->vdev.n_queues || !(p = vnet_pair_of(vn, &vn->vdev.queue[index])) ||
+	    !__atomic_load_n(&vn->vdev.queue[index].enabled, __ATOMIC_RELAXED))
 		return false;
 	change->coal = index % 2 ? &p->tx_coal : &p->rx_coal;
 	loop_call(p->loop, coal_change, change);
-	return change->found;
+	return true;
 }
 
 /* All queues of one kind, those that start later too. */

@@ -45,6 +45,12 @@ void vnet_apply(struct virtio_net *vn)
 		loop_call(vn->pair[i].loop, pair_apply, &vn->pair[i]);
 }
 
+/* Others only look at it, for people. */
+static void set_pairs(struct virtio_net *vn, unsigned int n)
+{
+	__atomic_store_n(&vn->set.pairs, n, __ATOMIC_RELAXED);
+}
+
 int vnet_set_pairs(struct virtio_net *vn, unsigned int n)
 {
 	const struct net_backend *net = vn->net;
@@ -53,18 +59,23 @@ int vnet_set_pairs(struct virtio_net *vn, unsigned int n)
 
 	/* No pair reads from a queue of the back end that isn't one. */
 	if (n < old) {
-		vn->set.pairs = n;
+		set_pairs(vn, n);
 		vnet_apply(vn);
 	}
 	if (net && net->ops->set_queues && net->n_queues > 1)
 		r = net->ops->set_queues(vn->net, n);
-	if (r) {
-		vn->set.pairs = old;
-	} else if (n > old) {
-		vn->set.pairs = n;
-	}
+	set_pairs(vn, r ? old : n);
 	vnet_apply(vn);
 	return r;
+}
+
+void vnet_reset_pairs(struct virtio_net *vn)
+{
+	if (!vnet_set_pairs(vn, 1))
+		return;
+	/* The interface is gone, as a rule. */
+	set_pairs(vn, 1);
+	vnet_apply(vn);
 }
 
 bool vnet_ctrl_mq(struct virtio_net *vn, struct vnet_command *c)

@@ -121,6 +121,8 @@ void vnet_rss_open(struct vnet_pair *p)
 {
 	struct vnet_handover *h = p->handover;
 
+	if (!h)
+		return;
 	inbox_clear(h);
 	h->poller.poll = rss_poll;
 	h->poller.sleep_prepare = rss_prepare;
@@ -133,6 +135,8 @@ void vnet_rss_close(struct vnet_pair *p)
 {
 	struct vnet_handover *h = p->handover;
 
+	if (!h || !__atomic_load_n(&h->open, __ATOMIC_RELAXED))
+		return;
 	/* What is put in later is found when it opens again. */
 	__atomic_store_n(&h->open, false, __ATOMIC_RELAXED);
 	loop_poller_del(p->loop, &h->poller);
@@ -216,10 +220,13 @@ static bool take_pair(struct virtio_net *vn, struct vnet_command *c, uint8_t *to
 	return true;
 }
 
+/* max_tx_vq says how many send queues the driver may use, but that of Linux 6.1 stays at what it was when the
+ * driver was loaded, whatever `ethtool -L` has said since. So pairs get in use by a table, and out of
+ * use by VQ_PAIRS_SET alone. */
 static bool ctrl_rss(struct virtio_net *vn, struct vnet_command *c)
 {
 	struct vnet_rss rss = {.on = true, .steer = true, .report = vn->set.rss.report};
-	unsigned int pairs = 0;
+	unsigned int pairs = vn->set.pairs;
 	uint16_t max_tx;
 
 	if (!take_types(c, &rss) || !vnet_take(c, &rss.mask, sizeof(rss.mask)) ||

@@ -431,7 +431,7 @@ void vnet_rx_start(struct vnet_pair *p)
 	rx->want = rx_want_small(p);
 	rx->calm = 0;
 	rx->running = true;
-	if (p->handover)
+	if (p->active)
 		vnet_rss_open(p);
 	vnet_watch(p);
 }
@@ -444,8 +444,7 @@ void vnet_rx_stop(struct vnet_pair *p)
 		return;
 	rx->running = false;
 	rx_drop_held(p);
-	if (p->handover)
-		vnet_rss_close(p);
+	vnet_rss_close(p);
 	virtq_unpop(&p->rxq->ring, (uint16_t)(rx->chain_end - rx->chain_first));
 	rx_clear(rx);
 	vnet_watch(p);
@@ -456,5 +455,9 @@ void vnet_rx_activate(struct vnet_pair *p)
 	if (!p->rx.running)
 		return;
 	rx_drop_held(p);
+	if (p->active)
+		vnet_rss_open(p);
+	else
+		vnet_rss_close(p);
 	rx_rest(p);
 }

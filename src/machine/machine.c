@@ -265,6 +265,25 @@ int machine_set_link(struct machine *m, const char *name, bool up)
 	return 0;
 }
 
+int machine_announce(struct machine *m, const char *name)
+{
+	struct pool_entry *net = name ? pool_find(&m->pool, POOL_NET, name) : NULL;
+	bool found = !name;
+	struct plugged *p;
+	int asked = 0;
+
+	TAILQ_FOREACH(p, &m->devices, link) {
+		const struct device_model *model = p->dev->model;
+
+		if (!model->nic ||
+		    (name && strcmp(p->dev->id, name) && !(net && net->user == p->dev)))
+			continue;
+		found = true;
+		asked += model->announce && model->announce(p->dev);
+	}
+	return found ? asked : -ENOENT;
+}
+
 /* The one back end that leads ports into its guest. */
 static struct net_backend *only_forwarder(struct machine *m, struct err *err)
 {

@@ -62,6 +62,9 @@ void machine_each_counter(struct machine *machine, counter_visit *visit, void *o
 struct pci_bus *machine_pci(struct machine *machine);
 /* set_link NAME on|off: NAME is a NIC's id or a netdev's. 0, -ENOENT. */
 int machine_set_link(struct machine *machine, const char *name, bool up);
+/* announce_self: asks the drivers of all NICs, or of the one that set_link would mean, to announce their
+ * addresses. How many were asked (a driver may not take such requests), -ENOENT. */
+int machine_announce(struct machine *machine, const char *name);
 /* hostfwd_add and hostfwd_remove (net_backend_ops.forward). netdev: its id; NULL: the one that has such rules.
  * 0 or -errno with err set. */
 int machine_forward(struct machine *machine, const char *netdev, const char *rule, bool add,

@@ -4,6 +4,8 @@
 #include "machine/query.h"
 
 #include <pthread.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "bus/device.h"
 #include "bus/pci.h"
@@ -25,7 +27,36 @@ json_t *query_name(struct machine *machine)
 	return json_pack("{s:s?, s:s?}", "name", config->name, "uuid", config->uuid);
 }
 
+static json_t *member(json_t *object, const char *name)
+{
+	json_t *o = json_object_get(object, name);
+
+	if (!o) {
+		o = json_object();
+		json_object_set_new(object, name, o);
+	}
+	return o;
+}
+
 /* ---- network ---- */
+
+/* Of a set of counters, those of lost frames, where there are any. */
+static void add_losses(void *opaque, const char *owner, const char *part,
+		       const struct counter_desc *table, const void *base)
+{
+	const size_t tag = strlen(COUNTER_LOST);
+	char where[64];
+
+	snprintf(where, sizeof(where), "%s%s%s", owner, part ? " " : "", part ? part : "");
+	for (; table->name; table++) {
+		const struct counter *c = (const void *)((const char *)base + table->offset);
+		uint64_t n = counter_get(c);
+
+		if (n && !strncmp(table->help, COUNTER_LOST, tag))
+			json_object_set_new(member(opaque, where), table->name,
+					    json_integer((json_int_t)n));
+	}
+}
 
 static json_t *describe_net(struct net_backend *net)
 {
@@ -38,14 +69,17 @@ static json_t *describe_net(struct net_backend *net)
 struct net_query {
 	struct device *dev; /* whose back end is looked for */
 	json_t *found;
+	json_t *lost;
 };
 
 static void match_net(struct net_backend *net, struct device *user, void *opaque)
 {
 	struct net_query *q = opaque;
 
-	if (user == q->dev)
-		q->found = describe_net(net);
+	if (user != q->dev)
+		return;
+	q->found = describe_net(net);
+	net_counters_each(net, add_losses, q->lost);
 }
 
 struct net_list {
@@ -61,11 +95,17 @@ static void add_nic(struct device *dev, void *opaque)
 
 	if (!dev->model->nic)
 		return;
+	q.lost = json_object();
+	if (dev->model->counters)
+		dev->model->counters(dev, add_losses, q.lost);
 	machine_each_net(l->machine, match_net, &q);
 	o = json_pack("{s:s, s:s}", "id", dev->id, "model", dev->model->name);
 	if (dev->model->info)
 		dev->model->info(dev, o);
 	json_object_set_new(o, "netdev", q.found ? q.found : json_null());
+	if (json_object_size(q.lost))
+		json_object_set(o, "lost", q.lost);
+	json_decref(q.lost);
 	json_array_append_new(l->list, o);
 }
 
@@ -145,17 +185,6 @@ json_t *query_pci(struct machine *machine)
 }
 
 /* ---- counters ---- */
-
-static json_t *member(json_t *object, const char *name)
-{
-	json_t *o = json_object_get(object, name);
-
-	if (!o) {
-		o = json_object();
-		json_object_set_new(object, name, o);
-	}
-	return o;
-}
 
 static void add_counters(void *opaque, const char *owner, const char *part,
 			 const struct counter_desc *table, const void *base)

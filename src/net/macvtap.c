@@ -222,11 +222,14 @@ static int macvtap_open_node(struct macvtap *m, dev_t dev, struct err *err)
 	struct stat st;
 	int r;
 
-	snprintf(path, sizeof(path), "/dev/tap%d", m->tap.dev.index);
-	if (!stat(path, &st) && S_ISCHR(st.st_mode) && (!dev || st.st_rdev == dev))
-		return macvtap_open_queues(m, path, err);
 	if (!dev)
-		return macvtap_node_error(m, path, ENOENT, err);
+		return err_set(
+			err, -ENODEV,
+			"the kernel didn't tell the device number of %s (its uevents are off)",
+			m->tap.dev.name);
+	snprintf(path, sizeof(path), "/dev/tap%d", m->tap.dev.index);
+	if (!stat(path, &st) && S_ISCHR(st.st_mode) && st.st_rdev == dev)
+		return macvtap_open_queues(m, path, err);
 	/* No such node, or another's: one of our own, for as long as it takes to open it. */
 	snprintf(path, sizeof(path), "/dev/vireo-tap%u:%u.%d", major(dev), minor(dev),
 		 (int)getpid());
@@ -264,6 +267,7 @@ static int macvtap_set_iff(struct macvtap *m, struct err *err)
 static int macvtap_make_error(const struct macvtap *m, int code, struct err *err)
 {
 	const char *name = m->tap.ifname ? m->tap.ifname : "";
+	struct netlink_link there;
 
 	switch (code) {
 	case -EPERM:
@@ -272,11 +276,15 @@ static int macvtap_make_error(const struct macvtap *m, int code, struct err *err
 			       "-netdev bridge, or -netdev user)",
 			       m->link);
 	case -EEXIST:
-		return err_set(
-			err, code,
-			"ifname=%s: there is an interface of that name (ip link delete %s, or "
-			"another ifname=)",
-			name, name);
+		if (!netlink_get(name, 0, &there, NULL) && !strcmp(there.kind, "macvtap"))
+			return err_set(err, code,
+				       "ifname=%s: there is a macvtap of that name (another "
+				       "ifname=; or, if "
+				       "nobody uses it: ip link delete %s)",
+				       name, name);
+		return err_set(err, code,
+			       "ifname=%s: there is an interface of that name (another ifname=)",
+			       name);
 	case -ENAMETOOLONG:
 		return err_set(err, code,
 			       "ifname=%s: the name of an interface has 1 to 15 characters", name);

@@ -45,6 +45,13 @@ static const struct net_backend_ops *net_find(const char *type)
 	return NULL;
 }
 
+bool net_type_shares_memory(const char *type)
+{
+	const struct net_backend_ops *ops = net_find(type);
+
+	return ops && ops->shares_memory;
+}
+
 static int net_unknown_type(const char *type, struct err *err)
 {
 	char names[256] = "";
@@ -160,7 +167,8 @@ void net_info(struct net_backend *net, json_t *object)
 	json_object_set_new(object, "type", json_string(net->ops->name));
 	json_object_set_new(object, "link", json_boolean(!net_link_is_down(net)));
 	json_object_set_new(object, "queues", json_integer(net->n_queues));
-	json_object_set_new(object, "header", json_integer(net->hdr_len));
+	json_object_set_new(object, "header",
+			    json_integer(__atomic_load_n(&net->hdr_len, __ATOMIC_RELAXED)));
 	json_object_set_new(object, "offloads-out", net_offload_names(net->offloads_out));
 	json_object_set_new(object, "offloads-in", net_offload_names(net->offloads_in));
 	if (net->ops->info)

@@ -135,6 +135,7 @@ struct net_backend_ops {
 	const char *help;
 	const struct opt_desc *opts;
 	size_t size; /* of the instance; starts with struct net_backend */
+	bool shares_memory; /* another process will be given the guest's memory */
 
 	/* Fills n_queues, queue[], offloads_out, offloads_in, has_hdr, frame_max. Options are
 	 * applied. */
@@ -236,6 +237,8 @@ struct net_backend {
  * with err set, list->text in front. host may be NULL: back ends that need it are refused then. */
 struct net_backend *net_create(const struct net_host *host, const char *type, const char *id,
 			       struct opt_list *list, struct err *err);
+/* Will a back end of this type need guest memory that can be shared? Unknown types don't. */
+bool net_type_shares_memory(const char *type);
 void net_destroy(struct net_backend *net); /* no queue is in use any more; NULL is fine */
 void net_help(FILE *out);		   /* -netdev help: each type and its options */
 

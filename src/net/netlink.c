@@ -109,6 +109,17 @@ static struct nlmsghdr *netlink_start(void *buf, uint16_t type, int index)
 	return nlh;
 }
 
+/* Newer kernels' are longer: what is added stands at the end. */
+static void netlink_take_stats(const struct nlattr *attr, struct netlink_link *link)
+{
+	struct rtnl_link_stats64 stats = {0};
+	size_t len = mnl_attr_get_payload_len(attr);
+
+	memcpy(&stats, mnl_attr_get_payload(attr), len < sizeof(stats) ? len : sizeof(stats));
+	link->rx_dropped = stats.rx_dropped;
+	link->tx_dropped = stats.tx_dropped;
+}
+
 static void netlink_take_attr(const struct nlattr *attr, struct netlink_link *link)
 {
 	const struct nlattr *in;
@@ -134,13 +145,12 @@ static void netlink_take_attr(const struct nlattr *attr, struct netlink_link *li
 		if (mnl_attr_validate(attr, MNL_TYPE_U8) >= 0)
 			link->carrier = mnl_attr_get_u8(attr);
 		break;
-	case IFLA_OPERSTATE:
-		if (mnl_attr_validate(attr, MNL_TYPE_U8) >= 0)
-			link->operstate = mnl_attr_get_u8(attr);
-		break;
 	case IFLA_ADDRESS:
 		if (mnl_attr_get_payload_len(attr) == sizeof(link->mac))
 			memcpy(link->mac, mnl_attr_get_payload(attr), sizeof(link->mac));
+		break;
+	case IFLA_STATS64:
+		netlink_take_stats(attr, link);
 		break;
 	case IFLA_LINKINFO:
 		mnl_attr_for_each_nested(in, attr) if (mnl_attr_get_type(in) == IFLA_INFO_KIND &&
@@ -179,6 +189,13 @@ int netlink_get(const char *name, int index, struct netlink_link *out, struct er
 		mnl_attr_put_strz(nlh, IFLA_IFNAME, name);
 	mnl_attr_put_u32(nlh, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
 	return netlink_talk(nlh, out, err);
+}
+
+int netlink_get_stats(int index, struct netlink_link *out, struct err *err)
+{
+	uint8_t buf[NETLINK_REQUEST] __attribute__((aligned(NLMSG_ALIGNTO)));
+
+	return netlink_talk(netlink_start(buf, RTM_GETLINK, index), out, err);
 }
 
 int netlink_set_flags(int index, unsigned int flags, unsigned int mask, struct err *err)

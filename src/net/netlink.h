@@ -30,12 +30,16 @@ struct netlink_link {
 	int master;	    /* index of the bridge that it is in, or 0 */
 	int lower;	    /* index of the interface below (a macvtap's parent), or 0 */
 	bool carrier;	    /* IFLA_CARRIER */
-	uint8_t operstate;  /* RFC 2863: IF_OPER_* */
 	uint8_t mac[6];
+	/* Frames that it has dropped; netlink_get_stats() alone fills these. */
+	uint64_t rx_dropped, tx_dropped;
 };
 
 /* By name, or by index where name is NULL. -ENODEV: there is none; -ENAMETOOLONG. */
 int netlink_get(const char *name, int index, struct netlink_link *out, struct err *err);
+
+/* The same, by index, with what it has counted. */
+int netlink_get_stats(int index, struct netlink_link *out, struct err *err);
 
 /* -EPERM without CAP_NET_ADMIN in the namespace, -ENODEV when it is gone. */
 int netlink_set_flags(int index, unsigned int flags, unsigned int mask, struct err *err);

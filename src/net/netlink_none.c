@@ -18,6 +18,11 @@ int netlink_get(const char *name, int index, struct netlink_link *out, struct er
 	return none(err);
 }
 
+int netlink_get_stats(int index, struct netlink_link *out, struct err *err)
+{
+	return none(err);
+}
+
 int netlink_set_flags(int index, unsigned int flags, unsigned int mask, struct err *err)
 {
 	return none(err);

@@ -188,7 +188,7 @@ int tap_set_offloads(struct net_backend *net, unsigned int offloads, unsigned in
 			return -errno;
 	/* Other queues may be moving frames, but not when it changes. */
 	if (net->hdr_len != hdr_len)
-		net->hdr_len = hdr_len;
+		__atomic_store_n(&net->hdr_len, hdr_len, __ATOMIC_RELAXED); /* net_info() */
 	return ioctl(tap->dev.fd, TUNSETOFFLOAD, flags) ? -errno : 0;
 }
 
@@ -364,6 +364,17 @@ static void tap_watch(struct tap *tap)
 	netlink_watch(&tap->watch, tap->net.host->control, NULL);
 }
 
+/* What waits for the guest is the interface's output for a TAP, and its input for a MacVTap. */
+static int tap_dropped(const struct tap *tap, uint64_t *dropped)
+{
+	struct netlink_link link;
+	int r = tap->dev.index ? netlink_get_stats(tap->dev.index, &link, NULL) : -ENODEV;
+
+	if (!r)
+		*dropped = strcmp(link.kind, "macvtap") != 0 ? link.tx_dropped : link.rx_dropped;
+	return r;
+}
+
 int tap_start(struct tap *tap, struct err *err)
 {
 	struct net_backend *net = &tap->net;
@@ -388,6 +399,7 @@ int tap_start(struct tap *tap, struct err *err)
 		tap_close(net);
 		return r;
 	}
+	tap_dropped(tap, &tap->dropped_before);
 	tap_watch(tap);
 	return 0;
 }
@@ -408,6 +420,21 @@ static int tap_open(struct net_backend *net, struct err *err)
 	return tap_start(tap, err);
 }
 
+/* A MacVTap by fd= is somebody else's, but one with another address is a riddle to whoever runs it. */
+static int tap_set_mac(struct net_backend *net, const uint8_t mac[6], struct err *err)
+{
+	const struct tapdev *dev = &tap_of(net)->dev;
+	struct netlink_link link;
+
+	if (err && dev->index && !netlink_get(NULL, dev->index, &link, NULL) &&
+	    !strcmp(link.kind, "macvtap") && memcmp(link.mac, mac, 6) != 0)
+		log_warn("%s: the card's address is not that of %s, which gets no frames for it "
+			 "(mac=%02x:%02x:%02x:%02x:%02x:%02x on the card)",
+			 net->id, dev->name, link.mac[0], link.mac[1], link.mac[2], link.mac[3],
+			 link.mac[4], link.mac[5]);
+	return 0;
+}
+
 void tap_info(struct net_backend *net, json_t *object)
 {
 	struct tap *tap = tap_of(net);
@@ -418,6 +445,22 @@ void tap_info(struct net_backend *net, json_t *object)
 		json_object_set_new(object, "br", json_string(tap->br));
 }
 
+void tap_counters(struct net_backend *net, counter_visit *visit, void *opaque)
+{
+	static const struct counter_desc table[] = {
+		{"rx-dropped-full", 0,
+		 "lost: the guest took them too slowly, and the interface's queue was full"},
+		{.name = NULL},
+	};
+	const struct tap *tap = tap_of(net);
+	struct counter full;
+
+	if (tap_dropped(tap, &full.v))
+		return;
+	full.v -= tap->dropped_before;
+	visit(opaque, net->id, "interface", table, &full);
+}
+
 static const struct net_backend_ops tap_ops = {
 	.name = "tap",
 	.help = "a TAP interface of the host",
@@ -426,6 +469,7 @@ static const struct net_backend_ops tap_ops = {
 	.open = tap_open,
 	.close = tap_close,
 	.info = tap_info,
+	.set_mac = tap_set_mac,
 	TAP_COMMON_OPS,
 };
 NET_BACKEND(tap_ops);

@@ -34,6 +34,7 @@ struct tap {
 	int bridge; /* its index, as long as the interface is in it */
 	bool script_ran;
 	struct vhost_net *vhost_net; /* NULL: vireo moves the frames */
+	uint64_t dropped_before;     /* by the interface's queues, until it became ours */
 	/* options */
 	char *ifname, *fd, *fds, *br, *script, *downscript;
 	int vnet_hdr; /* enum opt_tri */
@@ -70,9 +71,9 @@ struct tap {
 
 #define TAP_COMMON_OPS                                                                      \
 	.send = tap_send, .recv = tap_recv, .fd = tap_fd, .set_offloads = tap_set_offloads, \
-	.set_queues = tap_set_queues, .rings_prepare = tap_rings_prepare,                   \
-	.ring_start = tap_ring_start, .ring_stop = tap_ring_stop,                           \
-	.ring_set_call = tap_ring_set_call
+	.set_queues = tap_set_queues, .counters = tap_counters,                             \
+	.rings_prepare = tap_rings_prepare, .ring_start = tap_ring_start,                   \
+	.ring_stop = tap_ring_stop, .ring_set_call = tap_ring_set_call
 
 /* What tap_start() sets as watch.changed unless the back end has one of its own, which then calls this:
  * takes over a new MTU, says that the bridge is gone. */
@@ -91,6 +92,9 @@ ssize_t tap_recv(struct net_queue *q, const struct iovec *iov, int n);
 int tap_fd(struct net_queue *q);
 int tap_set_offloads(struct net_backend *net, unsigned int offloads, unsigned int hdr_len);
 void tap_info(struct net_backend *net, json_t *object);
+/* What the kernel has dropped because a queue of the interface was full: it counts for all of them together, and also
+ * where vhost reads them. */
+void tap_counters(struct net_backend *net, counter_visit *visit, void *opaque);
 
 /* tap_queues.c. _set_queues: of net/net.h, as long as the host's interface is there. _fds_of: the numbers
  * of key=N:N:..., up to max of them; returns how many there were, or -errno. _fds_close: all but dev.fd. */

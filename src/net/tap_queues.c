@@ -69,7 +69,7 @@ int tap_fds_of(const char *key, const char *value, int *fds, unsigned int max, s
 int tap_fds_adopt(struct tap *tap, struct err *err)
 {
 	const char *key = tap->fd ? "fd" : "fds";
-	int fds[NET_QUEUES_MAX];
+	int fds[NET_QUEUES_MAX] = {0};
 	int n = tap_fds_of(key, tap->fd ? tap->fd : tap->fds, fds, tap->fd ? 1 : NET_QUEUES_MAX,
 			   err);
 

@@ -74,7 +74,12 @@ static const struct opt_desc user_opt_table[] = {
 	{.name = NULL, .type = OPT_END},
 };
 
-/* ---- data path ---- */
+/* ---- what a guest can't have ---- */
+
+static size_t get16(const uint8_t *p)
+{
+	return (size_t)(p[0] << 8 | p[1]);
+}
 
 /* At the limit no new connections are made. UDP has no mark of what is new, and goes on for longer. */
 static bool user_is_refused(struct user *u, size_t len)
@@ -84,7 +89,7 @@ static bool user_is_refused(struct user *u, size_t len)
 	size_t tcp = USER_ETH + (v6 ? 40 : (*ip & 15u) * 4);
 	bool is_new;
 
-	if (u->sockets < u->sockets_max || (u->in[12] << 8 | u->in[13]) == ETHERTYPE_ARP)
+	if (u->sockets < u->sockets_max || get16(u->in + 12) == ETHERTYPE_ARP)
 		return false;
 	if (tcp + 14 <= len && ip[v6 ? 6 : 9] == IPPROTO_TCP)
 		is_new = (u->in[tcp + 13] & 0x12) == 0x02; /* SYN without ACK */
@@ -96,19 +101,71 @@ static bool user_is_refused(struct user *u, size_t len)
 	return is_new;
 }
 
-/* Gives libslirp the frame in u->in, or what it makes whole. */
-static void user_input(struct user *u, size_t len)
+/* What libslirp 4.7 doesn't look at itself, or not carefully. A datagram that says it is shorter than its header becomes a very long one. */
+static bool user_check_udp(const uint8_t *udp, size_t room)
+{
+	return room >= 8 && get16(udp + 4) >= 8 && get16(udp + 4) <= room;
+}
+
+static bool user_check_ipv4(const uint8_t *ip, size_t room)
+{
+	size_t header = (*ip & 15u) * 4, whole = room < 20 ? 0 : get16(ip + 2);
+
+	if (*ip >> 4 != 4 || header < 20 || whole < header || whole > room)
+		return false;
+	return ip[9] != IPPROTO_UDP || user_check_udp(ip + header, whole - header);
+}
+
+/* The same; beyond what has come is somebody else's memory. And for an echo request to anybody but itself all that libslirp
+ * has is a line in the log, each time. */
+static bool user_check_ipv6(const struct user *u, const uint8_t *ip, size_t room)
+{
+	static const uint8_t link_local[15] = {0xfe, 0x80};
+	size_t whole = room < 40 ? SIZE_MAX : 40 + get16(ip + 4);
+	const uint8_t *to = ip + 24;
+
+	if (*ip >> 4 != 6 || whole > room)
+		return false;
+	if (ip[6] == IPPROTO_UDP)
+		return user_check_udp(ip + 40, whole - 40);
+	if (ip[6] != IPPROTO_ICMPV6 || whole == 40 || ip[40] != 128)
+		return true;
+	return !memcmp(to, &u->addr.host6, 16) || !memcmp(to, &u->addr.dns6, 16) ||
+	       (!memcmp(to, link_local, 15) && (to[15] == 2 || to[15] == 3));
+}
+
+static bool user_check(const struct user *u, const uint8_t *frame, size_t len)
+{
+	switch (get16(frame + 12)) {
+	case ETHERTYPE_IP:
+		return user_check_ipv4(frame + USER_ETH, len - USER_ETH);
+	case ETHERTYPE_IPV6:
+		return user_check_ipv6(u, frame + USER_ETH, len - USER_ETH);
+	default:
+		return true;
+	}
+}
+
+/* ---- data path ---- */
+
+/* Gives libslirp the frame in u->in, or what it makes whole; false: it is not to be had. */
+static bool user_input(struct user *u, size_t len)
 {
 	const uint8_t *frame = u->in;
 
+	if (user_is_refused(u, len))
+		return false;
 	u->active_ns = loop_now_ns();
 	if (user_is_fragment(frame, len))
 		frame = user_reass_add(&u->reass, frame, &len, u->active_ns);
 	if (!frame)
-		return;
+		return true;
+	if (!user_check(u, frame, len))
+		return false;
 	u->changed = true;
 	slirp_input(u->slirp, frame, (int)len);
 	user_ring(u, true);
+	return true;
 }
 
 static int user_send(struct net_queue *q, const struct iovec *iov, int n)
@@ -123,10 +180,9 @@ static int user_send(struct net_queue *q, const struct iovec *iov, int n)
 	pthread_mutex_lock(&u->lock);
 	if (len <= sizeof(u->in))
 		iov_read(iov, (size_t)n, 0, u->in, len);
-	if (len < USER_ETH || len > sizeof(u->in) || user_is_refused(u, len)) {
+	if (len < USER_ETH || len > sizeof(u->in) || !user_input(u, len)) {
 		counter_add(&q->counters.tx_dropped_refused, 1);
 	} else {
-		user_input(u, len);
 		counter_add(&q->counters.tx_packets, 1);
 		counter_add(&q->counters.tx_bytes, len);
 	}

@@ -85,7 +85,7 @@ static int vu_rings_prepare(struct net_backend *net, const struct mem *mem, uint
 {
 	struct vu *vu = vu_of(net);
 
-	if (mem && features & ~net->ring_features)
+	if (mem && (features & ~net->ring_features || mem->fd < 0))
 		return -EINVAL;
 	pthread_mutex_lock(&vu->lock);
 	vu_hide(vu);
@@ -359,6 +359,7 @@ static const struct net_backend_ops vu_ops = {
 	.help = "another process that serves the guest's rings (a virtual switch)",
 	.opts = vu_opts,
 	.size = sizeof(struct vu),
+	.shares_memory = true,
 	.open = vu_open,
 	.close = vu_close,
 	.set_offloads = vu_set_offloads,

@@ -41,9 +41,10 @@ struct vu {
 
 	/* The control thread's. */
 	struct net_socket socket;
-	struct loop_fd listener, hangup; /* hangup watches channel.fd */
-	struct loop_timer retry;
-	int error_fd; /* eventfd: the peer says that a ring makes no sense */
+	struct loop_fd listener, watch; /* watch: channel.fd */
+	struct loop_timer
+		retry; /* to listen or connect again; to give up waiting for a first answer */
+	int error_fd;  /* eventfd: the peer says that a ring makes no sense */
 	struct loop_fd error;
 	struct log_limit said;
 

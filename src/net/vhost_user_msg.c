@@ -134,11 +134,11 @@ static int vu_send(struct vu_channel *c, enum vu_request request, bool need_repl
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return vu_fail(c, -errno, "it takes no requests");
+			return vu_fail(c, -errno, "it closed the connection");
 		left -= (size_t)n;
 		msg.msg_control = NULL; /* went with the first byte */
 		msg.msg_controllen = 0;
-		for (int i = 0; i < 2; i++) {
+		for (size_t i = 0; i < msg.msg_iovlen; i++) {
 			size_t part = (size_t)n < iov[i].iov_len ? (size_t)n : iov[i].iov_len;
 
 			iov[i].iov_base = (uint8_t *)iov[i].iov_base + part;
@@ -198,7 +198,7 @@ static int vu_receive(struct vu_channel *c, void *buf, size_t size, struct vu_fd
 		} else if (errno == EAGAIN) {
 			r = vu_wait(c, POLLIN);
 		} else if (errno != EINTR) {
-			return vu_fail(c, -errno, "the connection broke");
+			return vu_fail(c, -errno, "it closed the connection");
 		}
 		if (r)
 			return r;
@@ -253,6 +253,21 @@ int vu_ask(struct vu_channel *c, enum vu_request request, const void *payload, u
 int vu_ask_u64(struct vu_channel *c, enum vu_request request, uint64_t *value)
 {
 	return vu_ask(c, request, NULL, 0, value, sizeof(*value), NULL);
+}
+
+int vu_greet(struct vu_channel *c)
+{
+	return vu_send(c, VU_GET_FEATURES, false, NULL, 0, NULL, 0);
+}
+
+int vu_greeted(struct vu_channel *c, uint64_t *features)
+{
+	struct vu_fds none = {.first = -1};
+	int r = vu_answer(c, VU_GET_FEATURES, features, sizeof(*features), &none, 0);
+
+	if (none.first >= 0)
+		close(none.first);
+	return r;
 }
 
 int vu_tell(struct vu_channel *c, enum vu_request request, const void *payload, uint32_t size,

@@ -151,4 +151,8 @@ int vu_ask(struct vu_channel *c, enum vu_request request, const void *payload, u
 	   void *reply, uint32_t reply_size, int *fd);
 int vu_ask_u64(struct vu_channel *c, enum vu_request request, uint64_t *value);
 
+/* GET_FEATURES in two halves: fd is readable when there is an answer. */
+int vu_greet(struct vu_channel *c);
+int vu_greeted(struct vu_channel *c, uint64_t *features);
+
 #endif

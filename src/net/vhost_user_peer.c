@@ -1,10 +1,15 @@
 /*
  * vhost-user: the peer. It comes, agrees, goes, and comes again. Control thread.
  *
- *	nobody --accept, connect--> GET_FEATURES ... GET_CONFIG --> agreed, carrier up --hangs up, fails--> nobody
- *	   ^                             |                                                                    |
- *	   +----- closed, a pause -------+ answers wrong, lacks what the guest uses                            |
- *	   +------------------------- closed, carrier down ---------------------------------------------------+
+ *	nobody --accept, connect--> greeted --answers GET_FEATURES--> agreed, carrier up --hangs up, fails--> nobody
+ *	   ^                           |                 |                                                      |
+ *	   +-- closed, after a pause --+ says nothing    + answers wrong, lacks what the guest uses             |
+ *	   +------------------------- closed, carrier down ----------------------------------------------------+
+ *
+ * The first answer is waited for on the loop, because it may take its time: DPDK looks at its listening
+ * socket once a second (fdset_event_dispatch(): poll() with 1000 ms), and a peer that is just starting has other
+ * things to do. All later ones are for somebody who waits, and so is the peer's time for them
+ * (vhost_user_msg.h).
  *
  * One peer at a time; another one waits in the kernel's queue. The listening socket is the chardev's, which also
  * removes its file.
@@ -20,7 +25,8 @@
 
 #include "net/vhost_user.h"
 
-#define SECOND_NS 1000000000ull
+#define SECOND_NS   1000000000ull
+#define GREETING_NS (3 * SECOND_NS) /* for the first answer */
 
 #define VU_PROTOCOLS                                                                  \
 	(1u << VU_P_MQ | 1u << VU_P_RARP | 1u << VU_P_REPLY_ACK | 1u << VU_P_CONFIG | \
@@ -60,10 +66,10 @@ static int vu_ask_protocol(struct vu *vu)
 	return r;
 }
 
-/* Learns what the peer is. 0, or -errno and the channel has failed. */
+/* Learns what the peer is, which has answered. 0, or -errno and the channel has failed. */
 static int vu_agree(struct vu *vu)
 {
-	int r = vu_ask_u64(&vu->channel, VU_GET_FEATURES, &vu->features);
+	int r = vu_greeted(&vu->channel, &vu->features);
 
 	vu->protocol = 0;
 	vu->max_queues = 1;
@@ -112,13 +118,16 @@ static void vu_drop(struct vu *vu)
 {
 	bool agreed, failed;
 
-	loop_fd_del(&vu->hangup);
+	loop_timer_cancel(vu->net.host->control, &vu->retry);
+	loop_fd_del(&vu->watch);
 	pthread_mutex_lock(&vu->lock);
 	agreed = vu->agreed;
 	failed = vu->channel.failed;
-	log_limited(&vu->said, "%s: the vhost-user peer on %s is %s: %s", vu->net.id,
-		    vu->socket.path, agreed ? "gone" : "refused",
-		    failed ? vu->channel.why : "it closed the connection");
+	/* With no other to come, that is an error of whoever makes the machine. */
+	if (agreed || vu->socket.server || vu->socket.reconnect_s)
+		log_limited(&vu->said, "%s: the vhost-user peer on %s is %s: %s", vu->net.id,
+			    vu->socket.path, agreed ? "gone" : "refused",
+			    failed ? vu->channel.why : "it closed the connection");
 	vu->agreed = false;
 	vu_rings_lost(vu);
 	vu_channel_close(&vu->channel);
@@ -132,10 +141,40 @@ static void vu_drop(struct vu *vu)
 		loop_timer_set(vu->net.host->control, &vu->retry, loop_now_ns() + SECOND_NS);
 }
 
-/* Only the peer's end is watched for: what it says is read by whoever asked. */
-static void vu_hung_up(struct loop_fd *lf, uint32_t events)
+/* The peer has answered. 0, or -errno: it was dropped. */
+static int vu_meet(struct vu *vu)
 {
-	vu_drop(lf->opaque);
+	int r;
+
+	loop_timer_cancel(vu->net.host->control, &vu->retry);
+	pthread_mutex_lock(&vu->lock);
+	r = vu_agree(vu);
+	if (vu->agreed)
+		counter_add(&vu->counters.connects, 1);
+	if (!r)
+		r = vu_show(vu);
+	if (!r)
+		r = vu_announce(vu);
+	pthread_mutex_unlock(&vu->lock);
+	if (r) {
+		vu_drop(vu);
+		return r;
+	}
+	/* From now on only its end is watched for: what it says is read by whoever asked. */
+	loop_fd_mod(&vu->watch, EPOLLRDHUP);
+	net_set_carrier(&vu->net, !(vu->config.size && vu->features >> VIRTIO_NET_F_STATUS & 1 &&
+				    !(vu->config.status & VIRTIO_NET_S_LINK_UP)));
+	return 0;
+}
+
+static void vu_ready(struct loop_fd *lf, uint32_t events)
+{
+	struct vu *vu = lf->opaque;
+
+	if (vu->agreed || !(events & EPOLLIN))
+		vu_drop(vu);
+	else
+		vu_meet(vu);
 }
 
 /* A connected socket, ours from now on. 0, or -errno: the peer was dropped. */
@@ -145,29 +184,45 @@ static int vu_take(struct vu *vu, int fd)
 
 	pthread_mutex_lock(&vu->lock);
 	vu_channel_open(&vu->channel, fd, &vu->counters);
-	r = vu_agree(vu);
-	if (!r)
-		r = vu_show(vu);
-	if (!r)
-		r = vu_announce(vu);
+	r = vu_greet(&vu->channel);
 	if (!r) {
-		vu->hangup.fd = fd;
-		r = loop_fd_add(vu->net.host->control, &vu->hangup, EPOLLRDHUP);
+		vu->watch.fd = fd;
+		r = loop_fd_add(vu->net.host->control, &vu->watch, EPOLLIN | EPOLLRDHUP);
 		if (r)
 			vu_channel_fail(&vu->channel, "the host can't watch another socket");
 	}
-	if (vu->agreed)
-		counter_add(&vu->counters.connects, 1);
 	pthread_mutex_unlock(&vu->lock);
 	if (r)
 		vu_drop(vu);
 	else
-		net_set_carrier(&vu->net,
-				!(vu->config.size && vu->features >> VIRTIO_NET_F_STATUS & 1 &&
-				  !(vu->config.status & VIRTIO_NET_S_LINK_UP)));
+		loop_timer_set(vu->net.host->control, &vu->retry, loop_now_ns() + GREETING_NS);
 	return r;
 }
 
+static void vu_give_up(struct vu *vu)
+{
+	pthread_mutex_lock(&vu->lock);
+	counter_add(&vu->counters.timeouts, 1);
+	vu_channel_fail(&vu->channel, "it doesn't answer in time");
+	pthread_mutex_unlock(&vu->lock);
+	vu_drop(vu);
+}
+
+/* As vu_take(), and waits for its answer: before the guest runs. */
+static int vu_take_now(struct vu *vu, int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	int r = vu_take(vu, fd);
+
+	if (r)
+		return r;
+	if (poll(&p, 1, (int)(GREETING_NS / 1000000)) > 0)
+		return vu_meet(vu);
+	vu_give_up(vu);
+	return -ETIMEDOUT;
+}
+
+/* A peer's socket, or -errno. */
 static int vu_accept(struct vu *vu)
 {
 	int fd = accept4(vu->socket.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -175,7 +230,7 @@ static int vu_accept(struct vu *vu)
 	if (fd < 0)
 		return -errno;
 	loop_fd_mod(&vu->listener, 0);
-	return vu_take(vu, fd);
+	return fd;
 }
 
 static void vu_accept_ready(struct loop_fd *lf, uint32_t events)
@@ -183,6 +238,8 @@ static void vu_accept_ready(struct loop_fd *lf, uint32_t events)
 	struct vu *vu = lf->opaque;
 	int r = vu_accept(vu);
 
+	if (r >= 0)
+		vu_take(vu, r);
 	if (r != -EMFILE && r != -ENFILE && r != -ENOMEM && r != -ENOBUFS)
 		return;
 	log_limited(&vu->said, "%s: can't accept a vhost-user peer: %s", vu->net.id, strerror(-r));
@@ -210,8 +267,10 @@ static void vu_retry(struct loop_timer *t)
 {
 	struct vu *vu = t->opaque;
 
+	if (vu->channel.fd >= 0)
+		vu_give_up(vu);
 	/* A peer that came and was dropped has set the timer. */
-	if (vu->socket.server || (vu_connect(vu) && !t->deadline_ns))
+	else if (vu->socket.server || (vu_connect(vu) && !t->deadline_ns))
 		vu_listen(vu);
 }
 
@@ -230,6 +289,8 @@ static int vu_wait_for_peer(struct vu *vu, struct err *err)
 		if (ppoll(&p, 1, NULL, &none) < 0)
 			return err_errno(err, "no vhost-user peer on %s", vu->socket.path);
 		r = vu_accept(vu);
+		if (r >= 0)
+			r = vu_take_now(vu, r);
 	} while (r);
 	return 0;
 }
@@ -240,7 +301,7 @@ int vu_peer_begin(struct vu *vu, struct err *err)
 	int r = -ENOTCONN;
 
 	vu->listener = (struct loop_fd){.ready = vu_accept_ready, .opaque = vu, .fd = s->listen_fd};
-	vu->hangup = (struct loop_fd){.ready = vu_hung_up, .opaque = vu, .fd = -1};
+	vu->watch = (struct loop_fd){.ready = vu_ready, .opaque = vu, .fd = -1};
 	vu->retry = (struct loop_timer){.expired = vu_retry, .opaque = vu};
 	vu->net.no_carrier = true;
 	if (s->server) {
@@ -250,7 +311,7 @@ int vu_peer_begin(struct vu *vu, struct err *err)
 		r = -ENOTCONN;
 	}
 	if (s->fd >= 0)
-		r = vu_take(vu, s->fd);
+		r = vu_take_now(vu, s->fd);
 	s->fd = -1;
 	if (!r)
 		return 0;
@@ -258,7 +319,8 @@ int vu_peer_begin(struct vu *vu, struct err *err)
 		return s->wait ? vu_wait_for_peer(vu, err) : 0;
 	if (!s->reconnect_s)
 		return err_set(err, r, "the peer on %s is no vhost-user back end that will do: %s",
-			       s->path, vu->channel.why ? vu->channel.why : "it is gone");
+			       s->path,
+			       vu->channel.why ? vu->channel.why : "it closed the connection");
 	vu_listen(vu);
 	return 0;
 }
@@ -267,7 +329,7 @@ void vu_peer_end(struct vu *vu)
 {
 	if (vu->net.host)
 		loop_timer_cancel(vu->net.host->control, &vu->retry);
-	loop_fd_del(&vu->hangup);
+	loop_fd_del(&vu->watch);
 	loop_fd_del(&vu->listener);
 	vu_channel_close(&vu->channel);
 	if (vu->socket.fd >= 0)

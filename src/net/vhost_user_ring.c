@@ -296,10 +296,12 @@ void vu_ring_halt(struct vu *vu, unsigned int index)
 		ring->served = false;
 		return;
 	}
-	if (!r) {
+	if (!r && state.index != index) {
 		counter_add(&vu->counters.bad_replies, 1);
-		vu_channel_fail(&vu->channel, "it says a position that its ring can't have");
+		vu_channel_fail(&vu->channel, "it said something else than was asked");
 	}
+	/* A position that can't be is the peer's mistake, or that of a guest which has put something
+	 * else there before it reset the device: nobody is to blame. */
 	if (vu_ring_position(vu, index, &position))
 		ring->ring.position = position;
 }

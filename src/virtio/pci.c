@@ -458,3 +458,16 @@ void virtio_pci_set_link(struct device *dev, bool up)
 	vdev->model->set_link(vdev, up);
 	pthread_mutex_unlock(&dev->lock);
 }
+
+bool virtio_pci_announce(struct device *dev)
+{
+	struct virtio_dev *vdev = vp_of(dev)->vdev;
+	bool asked;
+
+	if (!vdev->model->announce)
+		return false;
+	pthread_mutex_lock(&dev->lock);
+	asked = vdev->model->announce(vdev);
+	pthread_mutex_unlock(&dev->lock);
+	return asked;
+}

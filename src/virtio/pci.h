@@ -60,6 +60,7 @@ void virtio_pci_reset(struct device *dev);
 void virtio_pci_info(struct device *dev, json_t *object);
 void virtio_pci_counters(struct device *dev, counter_visit *visit, void *opaque);
 void virtio_pci_set_link(struct device *dev, bool up);
+bool virtio_pci_announce(struct device *dev);
 extern const struct pci_identity virtio_pci_identity; /* vendor; the rest is filled in by realize */
 
 /* Where the virtio device starts in the instance. */
@@ -83,6 +84,7 @@ extern const struct pci_identity virtio_pci_identity; /* vendor; the rest is fil
 		.info = virtio_pci_info,                                                          \
 		.counters = virtio_pci_counters,                                                  \
 		.set_link = virtio_pci_set_link,                                                  \
+		.announce = virtio_pci_announce,                                                  \
 	};                                                                                        \
 	DEVICE_MODEL(vmodel##_pci)
 

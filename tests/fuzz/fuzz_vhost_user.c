@@ -47,6 +47,7 @@ static struct {
 	unsigned int reply_fds;
 	int spare_fd; /* copies of it go with answers */
 	int next;     /* what accept4() gives; -1 = nobody */
+	int error_fd; /* from SET_VRING_ERR */
 	unsigned int calls;
 } peer;
 
@@ -87,6 +88,8 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
 
 				memcpy(&passed, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
 				check(fcntl(passed, F_GETFD) >= 0);
+				if (peer.last.request == 14)
+					peer.error_fd = passed;
 			}
 		}
 	} else {
@@ -225,6 +228,9 @@ static struct {
 	int bell, listener; /* eventfds */
 	int other;	    /* the socket's other end */
 	bool started[8];
+	struct loop_fd quit;
+	unsigned int rounds;
+	uint64_t features; /* the driver's */
 } vm;
 
 static int give_socket(const struct net_host *host, const char *chardev, struct net_socket *out,
@@ -235,9 +241,16 @@ static int give_socket(const struct net_host *host, const char *chardev, struct 
 	return 0;
 }
 
+/* Readable all the time: ends the run when the loop has looked at its descriptors a few times. */
+static void quit(struct loop_fd *lf, uint32_t events)
+{
+	if (!--vm.rounds)
+		loop_quit(vm.loop);
+}
+
 static void set_up_once(void)
 {
-	static const struct mem_config config = {.size = 2 << 20};
+	static const struct mem_config config = {.size = 2 << 20, .shared = true};
 	struct err err;
 
 	if (vm.loop)
@@ -248,6 +261,8 @@ static void set_up_once(void)
 	vm.host = (struct net_host){.control = vm.loop, .socket = give_socket};
 	vm.bell = eventfd(0, EFD_NONBLOCK);
 	vm.listener = eventfd(0, EFD_NONBLOCK);
+	vm.quit = (struct loop_fd){.ready = quit, .fd = eventfd(1, 0)};
+	check(!loop_fd_add(vm.loop, &vm.quit, 0));
 	peer.spare_fd = memfd_create("inflight", 0);
 	check(!ftruncate(peer.spare_fd, 1 << 16));
 }
@@ -262,20 +277,17 @@ static int new_socket(void)
 		close(vm.other);
 	vm.other = pair[1];
 	peer.sending = 0;
+	/* There seems to be an answer; what it is, recvmsg() says. */
+	check(write(pair[1], "", 1) == 1);
 	return pair[0];
-}
-
-static void quit(void *arg)
-{
-	loop_quit(vm.loop);
 }
 
 static void run_loop(void)
 {
-	for (int i = 0; i < 2; i++) {
-		loop_post(vm.loop, quit, NULL);
-		loop_run(vm.loop);
-	}
+	vm.rounds = 4;
+	loop_fd_mod(&vm.quit, EPOLLIN);
+	loop_run(vm.loop);
+	loop_fd_mod(&vm.quit, 0);
 }
 
 static void count_carrier(void *opaque)
@@ -327,6 +339,7 @@ static void ring_stop(unsigned int index)
 
 	vm.net->ops->ring_stop(vm.net->queue[index / 2], index % 2, &ring);
 	vm.started[index] = false;
+	check(vm.features >> 34 & 1 ? ring.position != UINT32_MAX : ring.position <= UINT16_MAX);
 }
 
 static void stop_all(void)
@@ -355,8 +368,8 @@ static void run_one(void)
 	case 2:
 	case 3:
 		stop_all();
-		vm.net->ops->rings_prepare(vm.net, &vm.mem,
-					   vm.net->ring_features & ~input_take(&peer.in, 8));
+		vm.features = vm.net->ring_features & ~input_take(&peer.in, 8);
+		check(!vm.net->ops->rings_prepare(vm.net, &vm.mem, vm.features));
 		break;
 	case 4:
 		if (vm.started[index])
@@ -388,6 +401,11 @@ static void run_one(void)
 			close(peer.next);
 		peer.next = -1;
 		break;
+	case 10:
+		if (peer.error_fd >= 0)
+			eventfd_write(peer.error_fd, 1);
+		run_loop();
+		break;
 	default:
 		info = json_object();
 		net_info(vm.net, info);
@@ -406,7 +424,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	set_up_once();
 	peer.in = (struct input){data, size};
 	peer.sending = peer.reply_at = peer.reply_end = peer.calls = 0;
-	peer.next = vm.other = -1;
+	peer.next = peer.error_fd = vm.other = -1;
 	memset(vm.started, 0, sizeof(vm.started));
 	eventfd_read(vm.listener, &n);
 	before = dup(vm.bell);

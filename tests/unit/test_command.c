@@ -78,6 +78,16 @@ int machine_set_link(struct machine *m, const char *name, bool up)
 	return 0;
 }
 
+int machine_announce(struct machine *m, const char *name)
+{
+	if (name && strcmp(name, "n0") && strcmp(name, "rtl"))
+		return -ENOENT;
+	if (name && strcmp(name, "rtl") == 0)
+		return 0;
+	asked(m, "announce");
+	return 1;
+}
+
 int machine_forward(struct machine *m, const char *netdev, const char *rule, bool add,
 		    struct err *err)
 {
@@ -183,6 +193,8 @@ static void test_asks(void **state)
 	check_asks("quit", "quit ");
 	check_asks("set_link n0 on", "up ");
 	check_asks("set_link n0 off", "down ");
+	check_asks("announce_self", "announce ");
+	check_asks("announce_self n0", "announce ");
 	check_asks("hostfwd_add tcp::2222-:22", "add - tcp::2222-:22 ");
 	check_asks("hostfwd_add n0 tcp::2222-:22", "add n0 tcp::2222-:22 ");
 	check_asks("hostfwd_remove n0 tcp::2222", "remove n0 tcp::2222 ");
@@ -217,6 +229,8 @@ static void test_refused(void **state)
 	check_error("set_link n0 maybe", "'maybe' is not on or off");
 	check_error("set_link n0 on x", "too many");
 	check_error("set_link n9 on", "Error: no NIC and no netdev has the id 'n9'");
+	check_error("announce_self n9", "Error: no NIC and no netdev has the id 'n9'");
+	check_error("announce_self rtl", "no driver takes such a request");
 }
 
 static void test_answers(void **state)

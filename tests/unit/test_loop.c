@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "base/loop.h"
+#include "base/loop_impl.h"
 
 #define MS 1000000ull
 
@@ -703,6 +703,47 @@ static void test_window_shared_processor(void **state)
 	loop_destroy(loop);
 }
 
+/* As if work came after_ns after the last, or after the loop has gone to sleep: whoever makes it needs the
+ * processor. How long the loop has spun for it, ns. */
+static uint64_t come(struct loop *loop, uint64_t after_ns, bool asleep)
+{
+	uint64_t window = loop_window(loop), spun = window;
+
+	if (!asleep && after_ns <= window) {
+		spun = after_ns;
+		loop->slept_at = 0;
+		loop->now = loop->last_work + after_ns;
+	} else {
+		loop->slept_at = loop->last_work + window;
+		loop->now = asleep ? loop->slept_at + after_ns : loop->last_work + after_ns;
+	}
+	loop->spun = window;
+	loop_note_work(loop);
+	return spun;
+}
+
+/* Requests come from somebody who shares the loop's processor, answers from somebody who doesn't, and at
+ * once: spins are as long as it takes for an answer, and no longer; and longest again where that pays. */
+static void test_window_shorter(void **state)
+{
+	struct loop *loop = make(32768);
+	uint64_t spun = 0, caught = 0;
+
+	loop->now = loop->last_work = MS;
+	for (int i = 0; i < 4000; i++) {
+		caught += loop_window(loop) >= 4000;
+		come(loop, 4000, false);
+		spun += come(loop, 7000, true);
+	}
+	assert_true(spun < 4000 * 8000ull);
+	assert_true(caught > 3500);
+	spun = 0;
+	for (int i = 0; i < 10000; i++)
+		spun += come(loop, 25000, false);
+	assert_true(spun > 5000 * 25000ull);
+	loop_destroy(loop);
+}
+
 struct busy {
 	struct loop_poller poller;
 	struct loop *loop;
@@ -796,6 +837,7 @@ int main(void)
 		cmocka_unit_test(test_idle),
 		cmocka_unit_test(test_window),
 		cmocka_unit_test(test_window_shared_processor),
+		cmocka_unit_test(test_window_shorter),
 		cmocka_unit_test(test_busy_poller),
 		cmocka_unit_test(test_poller_del),
 		cmocka_unit_test(test_name),

@@ -397,6 +397,7 @@ static void test_parent_gone(void **state)
 static void test_refusals(void **state)
 {
 	struct netlink_link parent;
+	struct net_backend *net;
 	struct world *w;
 
 	hn_refused("macvtap,id=n0", -EINVAL, "needs link=");
@@ -410,6 +411,9 @@ static void test_refusals(void **state)
 	hn_refused("macvtap,id=n0,link=w0,ifname=a%d", -EINVAL, "can't be the name");
 	hn_refused("macvtap,id=n0,link=w0,ifname=w0", -EEXIST,
 		   "there is an interface of that name");
+	net = hn_create_or_fail(NULL, "macvtap,id=n0,link=w0,ifname=mine");
+	hn_refused("macvtap,id=n0,link=w0,ifname=mine", -EEXIST, "ip link delete mine");
+	net_destroy(net);
 	hn_refused("macvtap,id=n0,link=w0,mode=bond", -EINVAL, "mode");
 	hn_refused("macvtap,id=n0,link=lo", -EINVAL, "no Ethernet");
 	hn_refused("macvtap,id=n0,link=w0,mac=01:00:00:00:00:01", -EINVAL, "group address");

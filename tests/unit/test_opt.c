@@ -243,13 +243,41 @@ static void test_help(void **state)
 	free(text);
 }
 
+/* An option that may stand any number of times. */
+static void test_strings(void **state)
+{
+	struct {
+		char **names, **none;
+	} o;
+	static const struct opt_desc table[] = {
+		{.name = "name", .type = OPT_STRINGS, .offset = 0},
+		{.name = "none", .type = OPT_STRINGS, .offset = sizeof(char **)},
+		{.name = NULL, .type = OPT_END},
+	};
+	static const struct opt_desc *const tables[] = {table};
+	struct opt_list list;
+	struct err err = {0};
+
+	assert_int_equal(opt_parse(&list, "-x", "name=a,name=b,,c,name=", NULL, &err), 0);
+	assert_int_equal(opt_apply(table, &o, &list, &err), 0);
+	assert_int_equal(opt_all_used(&list, tables, 1, &err), 0);
+	opt_free(&list);
+	assert_string_equal(o.names[0], "a");
+	assert_string_equal(o.names[1], "b,c");
+	assert_string_equal(o.names[2], "");
+	assert_null(o.names[3]);
+	assert_null(o.none);
+	opt_release(table, &o);
+	assert_null(o.names);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_parse),	 cmocka_unit_test(test_get),
-		cmocka_unit_test(test_defaults), cmocka_unit_test(test_values),
-		cmocka_unit_test(test_errors),	 cmocka_unit_test(test_parsers),
-		cmocka_unit_test(test_help),
+		cmocka_unit_test(test_strings), cmocka_unit_test(test_parse),
+		cmocka_unit_test(test_get),	cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_values),	cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_parsers), cmocka_unit_test(test_help),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 
 #include <sched.h>
 
+#include "base/loop_impl.h"
 #include "rtl8139_driver.h"
 
 /* ---- mode C+ ---- */
@@ -731,6 +732,37 @@ static void test_bell(void **state)
 	nf_free(nf);
 }
 
+/* One that wakes the I/O thread for each frame goes, where frames are answers, and comes back when there is much to
+ * do. */
+static void test_bell_rests(void **state)
+{
+	struct nic_fixture *nf = start_cplus(0);
+	struct rtl8139 *r = card_of(nf);
+	struct vm *vm = nf->fp.p.vm;
+	unsigned int sent = 0;
+
+	for (; sent < 1000 && fake_vm_doorbells(vm); sent++) {
+		if (sent >= 128)
+			counter_add(&r->nic.counters.rx_frames, 1);
+		put_tx(nf, sent % 64, FS | LS | (sent % 64 == 63 ? EOR : 0), BUFFER, 60);
+		assert_true(
+			fake_vm_guest_write(vm, false, address_of(nf, REG_TPPOLL), 1, TPPOLL_NPQ));
+		nf->nic->loop->slept_at = 1; /* it wakes up for that */
+		run_thread(nf);
+		assert_int_equal(nf_n_sent(nf), sent + 1);
+	}
+	assert_int_equal(sent, 192);
+	assert_int_equal(fake_vm_doorbells(vm), 0);
+	r->bell_rests_until = 0;
+	for (unsigned int i = 0; i < 1000 && !fake_vm_doorbells(vm); i++) {
+		put_tx(nf, sent % 64, FS | LS | (sent % 64 == 63 ? EOR : 0), BUFFER, 60);
+		nf_store(nf, REG_TPPOLL, 1, TPPOLL_NPQ);
+		assert_int_equal(nf_n_sent(nf), ++sent);
+	}
+	assert_int_equal(fake_vm_doorbells(vm), 1);
+	nf_free(nf);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -756,6 +788,7 @@ int main(void)
 		cmocka_unit_test(test_posted_writes),
 		cmocka_unit_test(test_shadow),
 		cmocka_unit_test(test_bell),
+		cmocka_unit_test(test_bell_rests),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -526,6 +526,68 @@ static void test_losses(void **state)
 	net_destroy(net);
 }
 
+struct full {
+	unsigned int found;
+	uint64_t n;
+};
+
+static void visit_full(void *opaque, const char *owner, const char *part,
+		       const struct counter_desc *table, const void *base)
+{
+	struct full *full = opaque;
+
+	if (strcmp(part, "interface") != 0)
+		return;
+	assert_string_equal(owner, "n0");
+	assert_string_equal(table[0].name, "rx-dropped-full");
+	assert_int_equal(strncmp(table[0].help, COUNTER_LOST, strlen(COUNTER_LOST)), 0);
+	assert_null(table[1].name);
+	full->found++;
+	full->n = counter_get(base);
+}
+
+static uint64_t lost_to_full_queue(struct net_backend *net)
+{
+	struct full full = {0};
+
+	net_counters_each(net, visit_full, &full);
+	assert_int_equal(full.found, 1);
+	return full.n;
+}
+
+/* What the kernel drops because nobody reads shows, whoever should have; what it dropped before doesn't. */
+static void test_full_queue(void **state)
+{
+	struct net_backend *net;
+	uint8_t frame[64];
+	struct ifreq ifr = {.ifr_qlen = 10};
+	struct full full = {0};
+	int s;
+
+	if (why_not)
+		skip();
+	make_frame(frame, sizeof(frame), 0);
+	for (unsigned int round = 0; round < 2; round++) {
+		net = create_or_fail("tap,id=n0,ifname=vt0");
+		assert_int_equal(lost_to_full_queue(net), 0);
+		snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "vt0");
+		set_up("vt0", true);
+		s = packet_socket("vt0");
+		assert_int_equal(ioctl(s, SIOCSIFTXQLEN, &ifr), 0);
+		/* Whether a sender is told depends on what stands before the interface. */
+		for (unsigned int i = 0; i < 30; i++)
+			assert_true(send(s, frame, sizeof(frame), 0) > 0 || errno == ENOBUFS);
+		assert_int_equal(lost_to_full_queue(net), 20);
+		/* It lasts as long as somebody wants it to. */
+		assert_int_equal(ioctl(net->ops->fd(net->queue[0]), TUNSETPERSIST, !round), 0);
+		close(s);
+		if (round && system("ip link del vt0 2>/dev/null") == 0)
+			net_counters_each(net, visit_full, &full);
+		assert_int_equal(full.found, 0);
+		net_destroy(net);
+	}
+}
+
 /* Large frames cross when they were negotiated, as one; the kernel takes the header's word for it.
  */
 static void test_large_frames(void **state)
@@ -566,6 +628,26 @@ static void test_large_frames(void **state)
 	assert_int_equal(net->ops->send(net->queue[0], &iov, 1), 0);
 	wait_readable(s);
 	assert_int_equal(recv(s, buf, sizeof(buf), MSG_TRUNC), sizeof(buf) - 12);
+	/* UDP segmentation, from Linux 6.2 on: the same, as a datagram in 42 pieces */
+	if (net->offloads_out & NET_OFFLOAD_USO) {
+		const unsigned int uso = NET_OFFLOAD_CSUM | NET_OFFLOAD_USO;
+
+		assert_int_equal(net->ops->set_offloads(net, uso, 12), 0);
+		memmove(buf + 12, buf, sizeof(buf) - 12);
+		ip[9] = 17;
+		tcp[4] = (uint8_t)((total - 20) >> 8);
+		tcp[5] = (uint8_t)(total - 20);
+		*hdr = (struct net_hdr){.flags = 1,
+					.gso_type = NET_GSO_UDP_L4,
+					.hdr_len = 42,
+					.gso_size = 1448,
+					.csum_start = 34,
+					.csum_offset = 6};
+		assert_int_equal(net->ops->send(net->queue[0], &iov, 1), 0);
+		assert_int_equal(counter_get(&net->queue[0]->counters.tx_dropped_refused), 0);
+		wait_readable(s);
+		assert_int_equal(recv(s, buf, sizeof(buf), MSG_TRUNC), sizeof(buf) - 12);
+	}
 	close(s);
 	net_destroy(net);
 }
@@ -585,6 +667,7 @@ int main(void)
 		cmocka_unit_test(test_bridge),
 		cmocka_unit_test(test_scripts),
 		cmocka_unit_test(test_losses),
+		cmocka_unit_test(test_full_queue),
 		cmocka_unit_test(test_large_frames),
 	};
 

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "net/user.h"
 #include "net/user_queue.h"
@@ -157,6 +158,68 @@ static void test_arp_and_ping(void **state)
 	assert_memory_equal(in + L4 + 8, out + L4 + 8, 500);
 	assert_int_equal(counter_get(&counters(net)->tx_packets), 2);
 	assert_int_equal(counter_get(&counters(net)->rx_packets), 2);
+	net_destroy(net);
+}
+
+/* Nobody outside is pinged by IPv6; the router is. */
+static void test_ping6(void **state)
+{
+	static const uint8_t guest[16] = {0xfe, 0xc0, [15] = 15};
+	static const uint8_t router[16] = {0xfe, 0xc0, [15] = 2}, far[16] = {0x20, 1, [15] = 2};
+	struct net_backend *net = start("");
+
+	for (int i = 0; i < 2; i++) {
+		uint8_t *ip = out + ETH;
+
+		memset(out, 0, 100);
+		memcpy(out, router_mac, 6);
+		memcpy(out + 6, guest_mac, 6);
+		put16(out + 12, 0x86dd);
+		ip[0] = 0x60;
+		put16(ip + 4, 16);
+		ip[6] = IPPROTO_ICMPV6;
+		ip[7] = 64;
+		memcpy(ip + 8, guest, 16);
+		memcpy(ip + 24, i ? far : router, 16);
+		ip[40] = 128;
+		put_csum(ip + 42, csum_add(htons(IPPROTO_ICMPV6) + htons(16), ip + 8, 32 + 16));
+		send_frame(net, ETH + 40 + 16);
+	}
+	assert_int_equal(counter_get(&counters(net)->tx_dropped_refused), 1);
+	/* The answer waits until the guest's address is known. */
+	expect_frame(net);
+	assert_int_equal(get16(in + 12), 0x86dd);
+	assert_int_equal(in[ETH + 6], IPPROTO_ICMPV6);
+	net_destroy(net);
+}
+
+/* UDP to the host, whose IPv6 header says that it is longer than the frame. */
+static void test_ipv6_lengths(void **state)
+{
+	struct net_backend *net = start("");
+	uint8_t *ip = out + ETH;
+
+	memset(out, 0, 100);
+	memcpy(out, router_mac, 6);
+	memcpy(out + 6, guest_mac, 6);
+	put16(out + 12, 0x86dd);
+	ip[0] = 0x60;
+	ip[6] = IPPROTO_UDP;
+	for (unsigned int len = 17; len < 65536; len += 89) {
+		put16(ip + 4, len);
+		put16(ip + 44, len);
+		send_frame(net, ETH + 40 + 16);
+	}
+	/* and UDP's own that is too short, or too long */
+	put16(ip + 4, 16);
+	for (unsigned int len = 0; len < 30; len += len == 7 ? 10 : 1) {
+		put16(ip + 44, len);
+		send_frame(net, ETH + 40 + 16);
+	}
+	ip[0] = 0x50;
+	put16(ip + 4, 16);
+	send_frame(net, ETH + 40 + 16);
+	assert_int_equal(counter_get(&counters(net)->tx_packets), 0);
 	net_destroy(net);
 }
 
@@ -390,6 +453,44 @@ static void test_idle(void **state)
 	net_destroy(net);
 }
 
+/* A vCPU sends, the I/O thread receives, the monitor asks. */
+#define REQUESTS 3000
+
+static void *sender(void *arg)
+{
+	for (int i = 0; i < REQUESTS; i++)
+		send_arp(arg, 1, router_ip);
+	return NULL;
+}
+
+static void *receiver(void *arg)
+{
+	for (int i = 0; i < REQUESTS;)
+		if (receive(arg))
+			i++;
+		else if (!readable(arg, 5000))
+			break;
+	return NULL;
+}
+
+static void test_threads(void **state)
+{
+	struct net_backend *net = start("");
+	struct err err = {0};
+	pthread_t thread[2];
+
+	pthread_create(&thread[0], NULL, sender, net);
+	pthread_create(&thread[1], NULL, receiver, net);
+	for (int i = 0; i < 50; i++) {
+		json_decref(net->ops->connections(net));
+		assert_int_equal(net->ops->forward(net, "udp:127.0.0.1:0-:7", true, &err), 0);
+	}
+	pthread_join(thread[0], NULL);
+	pthread_join(thread[1], NULL);
+	assert_int_equal(counter_get(&counters(net)->rx_packets), REQUESTS);
+	net_destroy(net);
+}
+
 static void test_info(void **state)
 {
 	struct net_backend *net = start("restrict=on,hostfwd=udp:127.0.0.1:0-:7");
@@ -413,11 +514,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_options),	  cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_queue),	  cmocka_unit_test(test_arp_and_ping),
+		cmocka_unit_test(test_ping6),	  cmocka_unit_test(test_ipv6_lengths),
 		cmocka_unit_test(test_dhcp),	  cmocka_unit_test(test_udp),
 		cmocka_unit_test(test_fragments), cmocka_unit_test(test_lengths),
 		cmocka_unit_test(test_garbage),	  cmocka_unit_test(test_full),
 		cmocka_unit_test(test_link),	  cmocka_unit_test(test_idle),
-		cmocka_unit_test(test_info),
+		cmocka_unit_test(test_threads),	  cmocka_unit_test(test_info),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

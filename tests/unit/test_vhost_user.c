@@ -63,7 +63,7 @@ static int give_socket(const struct net_host *host, const char *chardev, struct 
 
 static int setup(void **state)
 {
-	static const struct mem_config config = {.size = 8 * MiB};
+	static const struct mem_config config = {.size = 8 * MiB, .shared = true};
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct err err = {0};
 
@@ -180,7 +180,7 @@ static void peer_comes(struct fixture *f)
 
 	assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	vu_peer_start(f->peer, fd);
-	user_run(f->loop, 10);
+	user_run(f->loop, 50); /* accepted, greeted, answered */
 }
 
 static void peer_dies(struct fixture *f)
@@ -272,7 +272,10 @@ static void story_is(struct fixture *f, const char *want)
 {
 	char text[4096];
 
-	assert_string_equal(vu_peer_story(f->peer, text, sizeof(text)), want);
+	/* What has no answer may still be under way. */
+	for (int i = 0; i < 1000 && strcmp(vu_peer_story(f->peer, text, sizeof(text)), want); i++)
+		usleep(1000);
+	assert_string_equal(text, want);
 }
 
 /* ---- agreeing ---- */
@@ -441,13 +444,12 @@ static void test_stop_and_go(void **state)
 	ring.position = 77;
 	assert_int_equal(f->net->ops->ring_start(f->net->queue[0], NET_RING_RX, &ring), 0);
 	assert_int_equal(vu_peer_u32(vu_peer_last(f->peer, 10, 0), 4), 77);
-	/* A position that can't be: the peer is dropped, the used ring's is taken. */
+	/* A position that can't be: the used ring's is taken. */
 	f->peer->base[0] = 81;
 	assert_int_equal(ring_stop(f, 0), 77);
-	assert_int_equal(counter_of(f, "bad-replies"), 1);
 	user_run(f->loop, 10);
-	assert_true(net_link_is_down(f->net));
-	assert_int_equal(f->carriers, 1);
+	assert_false(net_link_is_down(f->net));
+	assert_int_equal(f->carriers, 0);
 }
 
 static void test_ring_errors(void **state)
@@ -755,6 +757,9 @@ static void test_inflight(void **state)
 
 /* ---- peers that lie ---- */
 
+/* A vCPU doesn't wait for a second; what a busy host adds to that isn't ours. */
+#define LIMIT_MS 2500
+
 static uint64_t now_ms(void)
 {
 	return loop_now_ns() / 1000000;
@@ -782,7 +787,7 @@ static void test_lies_at_first(void **state)
 			start = now_ms();
 			if (create(f, "vhost-user,id=n0,chardev=c0", &err))
 				fail_msg("lie %u at %u is believed", lie, at[i]);
-			if (now_ms() - start > 1000)
+			if (now_ms() - start > LIMIT_MS)
 				fail_msg("lie %u at %u took %d ms", lie, at[i],
 					 (int)(now_ms() - start));
 			assert_non_null(strstr(err.msg, f->path));
@@ -817,7 +822,7 @@ static void test_lies_later(void **state)
 				ring_start(f, k);
 			for (unsigned int k = 0; k < 6; k++)
 				assert_int_equal(ring_stop(f, k), 0);
-			if (now_ms() - start > 1000)
+			if (now_ms() - start > LIMIT_MS)
 				fail_msg("lie %u at %u took %d ms", lie, at[i],
 					 (int)(now_ms() - start));
 			user_run(f->loop, 2);
@@ -833,7 +838,7 @@ static void test_lies_later(void **state)
 	}
 }
 
-/* One that comes back each time only to be silent again: the VM goes on. */
+/* One that comes back only to be silent: nobody waits for it, and the next one gets its turn. */
 static void test_comes_and_is_silent(void **state)
 {
 	struct fixture *f = *state;
@@ -847,16 +852,24 @@ static void test_comes_and_is_silent(void **state)
 	f->peer->lie = PEER_SILENT;
 	start = now_ms();
 	peer_comes(f);
-	assert_in_range(now_ms() - start, 500, 1000);
-	assert_true(net_link_is_down(f->net));
+	ring_stop(f, 0);
+	ring_start(f, 0);
+	assert_true(now_ms() - start < 500);
+	assert_int_equal(counter_of(f, "timeouts"), 0);
+	user_run(f->loop, 3000);
 	assert_int_equal(counter_of(f, "timeouts"), 1);
+	assert_true(net_link_is_down(f->net));
 	vu_peer_end(f->peer);
 	f->peer = vu_peer_new();
+	/* This one says hello, and no more: that is less than a second. */
 	f->peer->lie = PEER_SILENT;
+	f->peer->lie_at = 2;
 	start = now_ms();
 	peer_comes(f);
-	assert_true(now_ms() - start < 200); /* not yet */
-	user_run(f->loop, 1800);
+	assert_true(now_ms() - start <
+		    500); /* it waits: after one that was no good there is a pause */
+	user_run(f->loop, 1000);
+	assert_true(now_ms() - start < 1000 + LIMIT_MS);
 	assert_int_equal(counter_of(f, "timeouts"), 2);
 	vu_peer_end(f->peer);
 	f->peer = vu_peer_new();

@@ -178,7 +178,11 @@ static void test_pairs_set(void **state)
 	f->fake.set_queues_result = 0;
 	assert_true(receives(f, 1));
 	assert_false(receives(f, 2));
-	/* a reset leaves one */
+	/* a reset leaves one, of a back end that is gone, too */
+	f->fake.set_queues_result = -EBADFD;
+	virtio_set_status(&f->vn->vdev, 0, false);
+	assert_false(f->vn->pair[1].active);
+	f->fake.set_queues_result = 0;
 	virtio_set_status(&f->vn->vdev, 0, false);
 	assert_int_equal(f->fake.n_active, 1);
 	assert_false(f->vn->pair[1].active);

@@ -382,14 +382,7 @@ static void test_sizes(void **state)
 		uint8_t key_len;
 	} __attribute__((packed)) small = {.types = TYPES, .table = {1}, .max_tx = 1};
 
-	big.table[127] = 3;
-	memset(big.key, 0xff, sizeof(big.key));
-	assert_int_equal(command(f, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, &big, sizeof(big)), 0);
-	assert_int_equal(f->vn->pair[0].set.rss.table[127], 3);
-	assert_int_equal(f->vn->pair[0].set.rss.key[9], 0xff);
-	assert_int_equal(f->vn->pair[0].set.rss.key[10], 0);
 	/* pairs that the table names receive, although they don't send */
-	assert_int_equal(f->fake.n_active, 4);
 	assert_int_equal(command(f, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, &small, sizeof(small)), 0);
 	assert_int_equal(f->fake.n_active, 2);
 	make(1);
@@ -397,19 +390,102 @@ static void test_sizes(void **state)
 	give(f, 1, 2000);
 	comes_on(f, 0, 60);
 	assert_int_equal(taken_by(f, 12, 60), 1);
+	big.table[127] = 3;
+	memset(big.key, 0xff, sizeof(big.key));
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, &big, sizeof(big)), 0);
+	assert_int_equal(f->vn->pair[0].set.rss.table[127], 3);
+	assert_int_equal(f->vn->pair[0].set.rss.key[9], 0xff);
+	assert_int_equal(f->vn->pair[0].set.rss.key[10], 0);
+	assert_int_equal(f->fake.n_active, 4);
+	/* fewer are not meant: see ctrl_rss() */
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, &small, sizeof(small)), 0);
+	assert_int_equal(f->fake.n_active, 4);
+	vnet_fixture_free(f);
+}
+
+/* ---- with threads ---- */
+
+#define STRESS_FRAMES 20000
+
+struct stress {
+	struct vnet_pair *pair;
+	unsigned int sent; /* atomic: STRESS_FRAMES + 1 when it is through */
+};
+
+/* What a pair's thread does with frames that are another one's. */
+static void *hand_over(void *arg)
+{
+	struct stress *s = arg;
+	uint32_t data[300];
+	struct vnet_frame frame = {.len = sizeof(data), .rest = (const uint8_t *)data};
+
+	for (uint32_t i = 1; i <= STRESS_FRAMES; i++) {
+		for (unsigned int j = 0; j < 300; j++)
+			data[j] = i * 300 + j;
+		data[0] = s->pair->index;
+		data[1] = i;
+		if (vnet_rss_keeps(s->pair, &frame))
+			abort();
+		if (i % 16 == 0)
+			usleep(20);
+	}
+	__atomic_store_n(&s->sent, STRESS_FRAMES + 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* Three pairs' threads hand frames to the fourth's, faster than it takes them: each comes whole, once and in
+ * order, or is counted as lost. */
+static void test_threads(void **state)
+{
+	struct vnet_fixture *f = start("netdev=n0,mq=on,rss=on", RSS);
+	struct rss_config c = config();
+	struct stress s[3] = {{0}};
+	uint32_t last[3] = {0};
+	unsigned int got = 0, lost = 0, through = 0;
+	pthread_t thread[3];
+
+	for (unsigned int i = 0; i < 8; i++)
+		c.table[i] = 3;
+	c.unclassified = 3;
+	assert_int_equal(set_rss(f, &c), VIRTIO_NET_OK);
+	for (unsigned int i = 0; i < 3; i++) {
+		s[i].pair = &f->vn->pair[i];
+		assert_int_equal(pthread_create(&thread[i], NULL, hand_over, &s[i]), 0);
+	}
+	while (through < 3 || vnet_rss_waiting(&f->vn->pair[3])) {
+		struct vnet_frame frame;
+		const uint32_t *data;
+
+		through = 0;
+		for (unsigned int i = 0; i < 3; i++)
+			through += __atomic_load_n(&s[i].sent, __ATOMIC_ACQUIRE) != 0;
+		if (!vnet_rss_take(&f->vn->pair[3], &frame))
+			continue;
+		data = (const uint32_t *)frame.rest;
+		assert_int_equal(frame.len, 1200);
+		assert_true(data[0] < 3 && data[1] > last[data[0]]);
+		last[data[0]] = data[1];
+		for (unsigned int j = 2; j < 300; j++)
+			assert_int_equal(data[j], data[1] * 300 + j);
+		vnet_rss_done(frame.slot);
+		got++;
+	}
+	for (unsigned int i = 0; i < 3; i++) {
+		pthread_join(thread[i], NULL);
+		lost += (unsigned int)counter_get(&f->vn->pair[i].counters.rx_steer_full);
+	}
+	assert_int_equal(got + lost, 3 * STRESS_FRAMES);
+	assert_true(got > 1000);
 	vnet_fixture_free(f);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_offer),
-		cmocka_unit_test(test_steer),
-		cmocka_unit_test(test_behind),
-		cmocka_unit_test(test_report),
-		cmocka_unit_test(test_report_without_header),
-		cmocka_unit_test(test_bad_tables),
-		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_threads),	   cmocka_unit_test(test_offer),
+		cmocka_unit_test(test_steer),	   cmocka_unit_test(test_behind),
+		cmocka_unit_test(test_report),	   cmocka_unit_test(test_report_without_header),
+		cmocka_unit_test(test_bad_tables), cmocka_unit_test(test_sizes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

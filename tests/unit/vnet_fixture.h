@@ -93,7 +93,8 @@ static inline void vnet_mac_default(struct platform *p, uint8_t mac[6])
 
 static inline void vnet_notify_queue(struct virtio_dev *dev, struct virtio_queue *queue)
 {
-	vnet_fixture_of(dev->device->platform)->interrupts[queue->ring.index]++;
+	__atomic_fetch_add(&vnet_fixture_of(dev->device->platform)->interrupts[queue->ring.index],
+			   1, __ATOMIC_RELAXED);
 }
 
 static inline void vnet_notify_config(struct virtio_dev *dev)
