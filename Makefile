@@ -13,14 +13,14 @@ help:
 	@echo "make          build $(BUILD)/vireo"
 	@echo "make run      the main job: probe, the built-in guest, a stock Debian kernel"
 	@echo "make test     every test; ends with 'N passed, N failed, N skipped'"
-	@echo "make test-nics  each emulated NIC under its stock Linux driver: takes long"
+	@echo "make test-nics  the emulated NICs under their stock Linux drivers, at length"
 	@echo "make lint     formatting, static analysis, layers, shell scripts"
 	@echo "make fuzz     fuzz each parser and device for FUZZ_SECONDS (default 60)"
 	@echo "make bench    the speed of vireo, beside QEMU's on this host"
 	@echo "make install  to DESTDIR/PREFIX (default /usr/local)"
 
 $(BUILD)/build.ninja: | deps-build
-	@meson setup $(BUILD) $(ROOT) $(MESON_FLAGS)
+	@meson setup $(BUILD) $(ROOT) $(if $(CI),--werror) $(MESON_FLAGS)
 
 deps-build:
 	@tools/deps build
@@ -49,4 +49,4 @@ install: all
 	@meson install -C $(BUILD) --no-rebuild
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz $(BUILD)-clang
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz

@@ -33,6 +33,10 @@ class Failure(AssertionError):
     """What went wrong, with the end of what the VM said."""
 
 
+class ProcessFailure(Failure):
+    """A program, or what runs in it, did not come as far as was waited for."""
+
+
 def die_with_parent():
     """Runs in the child before its program: SIGKILL when the thread that started it is gone."""
     pr_set_pdeathsig = 1
@@ -163,11 +167,12 @@ class Process:
     def failure(self, what, more=""):
         """The most telling first, and the output's end last: a report may leave out the middle."""
         status = self.process.poll()
-        return Failure(f"{self.name}: {what}\n"
-                       f"status: {'still running' if status is None else status}\n"
-                       f"its standard error:\n{tail(self.errors, 12)}\n{more}"
-                       f"command: {shlex.join(self.words)}\n"
-                       f"end of its output:\n{tail(self.output)}")
+        return ProcessFailure(
+            f"{self.name}: {what}\n"
+            f"status: {'still running' if status is None else status}\n"
+            f"its standard error:\n{tail(self.errors, 12)}\n{more}"
+            f"command: {shlex.join(self.words)}\n"
+            f"end of its output:\n{tail(self.output)}")
 
     def news(self):
         """Yields the output whenever there is more of it (the first time at once), else None. Once

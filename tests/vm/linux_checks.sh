@@ -26,6 +26,15 @@ driver()
 	ethtool -k eth0
 }
 
+# What each virtio driver has negotiated: a digit for each bit, from bit 0 on.
+features()
+{
+	local device
+	for device in /sys/bus/virtio/devices/*; do
+		echo "$(basename "$(readlink "$device/driver")") $(cat "$device/features")"
+	done
+}
+
 interrupts()
 {
 	cat /proc/interrupts
@@ -163,6 +172,28 @@ SCRIPT
 	ip link set eth0 up
 	udhcpc -i eth0 -s /udhcpc -n -q -t 10 -T 2
 	ip address show dev eth0
+}
+
+# What the host serves by HTTP at port $1.
+fetch()
+{
+	wget -q -O - "http://$host:$1/$2" | md5sum
+}
+
+# So many random MiB ($2) to who connects to port $1.
+serve()
+{
+	dd if=/dev/urandom of=/dev/shm/served bs=1M count="$2" 2> /dev/null
+	md5sum < /dev/shm/served
+	echo "serving"
+	nc -l -p "$1" < /dev/shm/served > /dev/null
+	rm /dev/shm/served
+}
+
+# Asks the name server $1.
+look_up()
+{
+	nslookup "$2" "$1"
 }
 
 # Waits for the power button, as a machine's own software would.

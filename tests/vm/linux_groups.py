@@ -22,9 +22,10 @@ GUEST_MODULES = ("button", "evdev", "8021q")
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 NIC_PROGRAMS = ("tcpdump", "ip")
 SUITES = ("bookworm", "trixie")
-# Per group: MiB of the lab's machine, seconds until it is ended (ten times that where all is run that there is). A
-# guest of 5 GiB needs its room. What hangs is found much sooner, by lab_suite.py or lab/run.
-GROUPS = {"a": (2560, 1800), "b": (2560, 1800), "c": (2560, 2700), "d": (2560, 2700), "large": (7168, 900)}
+# Per group: MiB and processors of the lab's machine, seconds until it is ended (ten times that where all is run that
+# there is). A guest of 5 GiB needs its room. What hangs is found much sooner, by lab_suite.py or lab/run.
+GROUPS = {"a": (2560, 2, 1800), "b": (2560, 2, 1800), "c": (2560, 1, 2700), "d": (2560, 1, 2700),
+          "large": (7168, 2, 900)}
 AT_ONCE = 2
 TRIES = 2
 LAB_FAILED = 125  # lab/run's status for its own failure
@@ -47,10 +48,11 @@ def run_tool(*words):
 
 def nic_files(tree):
     """What guests with emulated cards have besides: the checks, iproute2 where busybox does not take it for
-    its own, a user for tcpdump, firmware for e100."""
+    its own, a user for tcpdump, firmware for e100, the reader for lab_udp.py."""
     shutil.copy(pathlib.Path(__file__).with_name("nic_checks.sh"), tree / "nic_checks")
     (tree / "tests").mkdir()
     (tree / "tests" / "ip").symlink_to(shutil.which("ip", path=PATH))
+    shutil.copy(harness.BUILD / "tools" / "udp", tree / "tests" / "udp")
     (tree / "etc").mkdir()
     (tree / "etc" / "passwd").write_text("root:x:0:0:root:/:/bin/sh\n")
     firmware = tree / "lib" / "firmware" / "e100"
@@ -94,7 +96,7 @@ class Group:
     """One run of lab_suite.py.
 
     Where the lab itself fails (L1 hangs or panics: seen now and then), what is not through is run once more, with a
-    warning that says so. What a guest or vireo does wrong is final: but a scenario's failures only when it is over, for
+    warning that says so. What a guest or vireo does wrong is final: but a scenario's results only when it is over, for
     by then a failing lab has shown itself.
     """
 
@@ -157,9 +159,9 @@ class Group:
         return ended
 
     def found(self, scenario, result, ended):
-        """The result, if it is there and will not change any more."""
+        """The result, if it is there and will not change any more: it may, as long as its scenario is not over."""
         value = self.results.get((scenario, result)) or self.results.get((scenario, None))
-        if not value or value["ok"] or scenario in self.over:
+        if not value or scenario in self.over:
             return value
         return value if ended and not (self.lab_failed() and self.tries < TRIES) else None
 
@@ -189,26 +191,26 @@ class Groups:
         self.groups = {}
         self.problem = None
 
-    def words(self, name, mem, limit):
+    def words(self, name, mem, smp, limit):
         """The command of a group, inside the lab unless this host's KVM does."""
         guests = harness.BUILD / "vm-guests"
         suite = [sys.executable, pathlib.Path(__file__).with_name("lab_suite.py"), name, guests]
         if self.direct:
             return suite
-        return [LAB / "run", "--build", harness.BUILD, "--mem", mem, "--timeout", limit,
+        return [LAB / "run", "--build", harness.BUILD, "--mem", mem, "--smp", smp, "--timeout", limit,
                 "--env", "VIREO_BUILD", "--env", "VIREO_LAB_FULL", "--env", "PYTHONDONTWRITEBYTECODE", "--", *suite]
 
     def start(self):
         """Starts the next groups, as far as they may run beside those that do."""
         running = sum(group.process.running() for group in self.groups.values())
-        for name, (mem, limit) in GROUPS.items():
+        for name, (mem, smp, limit) in GROUPS.items():
             scenarios = [scenario for scenario in self.scenarios if lab_suite.SCENARIOS[scenario][0] == name]
             if not scenarios or name in self.groups:
                 continue
             if running >= AT_ONCE:
                 break
             limit *= 10 if lab_context.FULL else 1
-            self.groups[name] = Group(name, self.words(name, mem, limit), limit, self.folder, scenarios)
+            self.groups[name] = Group(name, self.words(name, mem, smp, limit), limit, self.folder, scenarios)
             running += 1
 
     def result(self, scenario, result):

@@ -60,7 +60,8 @@ sweep()
 	ask ping 10.0.0.2 "$@"
 	case $answer in
 	*lost=0*) ;;
-	*) grep Icmp /proc/net/snmp; ip -s -s link show dev eth0; ethtool -S eth0; cat /proc/net/softnet_stat ;;
+	*) grep -E "Ip|Icmp" /proc/net/snmp; ip -s -s link show dev eth0; ethtool -S eth0 | grep -v ": 0"
+	   cat /proc/net/softnet_stat ;;
 	esac
 }
 
@@ -168,6 +169,7 @@ link()
 	done
 	kill $iperf
 	wait
+	ask quiet
 }
 
 selftest()
@@ -294,4 +296,35 @@ restart()
 has_restarted()
 {
 	[ "$(dd if=/dev/vda bs=7 count=1 2> /dev/null)" = started ]
+}
+
+# UDP at port 7003 that comes in by card $1, and what the guest's kernel counts of it: $2 passes over each datagram are the
+# reader's work, $3 is what a socket may hold. $4... is what the host is asked for meanwhile.
+udp()
+{
+	local card=$1 passes=$2 reader n=0 before
+	ip link set "eth$card" up
+	ip address replace "10.0.$card.2/24" dev "eth$card"
+	ip neighbour replace "10.0.$card.1" lladdr $mac dev "eth$card" nud permanent
+	carrier 1 "eth$card"
+	echo "$3" > /proc/sys/net/core/rmem_default
+	shift 3
+	/tests/udp take 7003 "$passes" &
+	reader=$!
+	until grep -q ':1B5B ' /proc/net/udp; do
+		sleep 0.05
+	done
+	grep '^Udp:' /proc/net/snmp | sed 's/^Udp:/before:/'
+	ask "$@"
+	# Until nothing has come for a while, and nothing waits.
+	while [ $n -lt 5 ]; do
+		n=$((n + 1))
+		[ "$(cat /proc/net/snmp)" = "$before" ] && grep -q ':1B5B .* 00000000:00000000 ' /proc/net/udp || n=0
+		before=$(cat /proc/net/snmp)
+		sleep 0.1
+	done
+	grep '^Udp:' /proc/net/snmp | sed 's/^Udp:/after:/'
+	kill $reader
+	wait $reader
+	ask "counted $card"
 }

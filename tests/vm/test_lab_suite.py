@@ -6,31 +6,38 @@ import pytest
 
 import harness
 import lab_context
+import lab_suite
 import linux_groups
 
 FIRST = 'echo "vireo-check: begin one"; echo good; echo "vireo-check: end one status=0 uptime=1.00"; '
 SECOND = 'echo "vireo-check: begin two:3"; for i in 1 2 3; do echo "step $i"; sleep 0.3; done; '
 THIRD = 'echo "vireo-check: end two:3 status=1 uptime=2.00"; echo "vireo-guest: exit=0"; sleep 60'
-FAULT = 'echo "double fault: 0000 [#1]"; echo "CPU: 0"; echo "RIP: 0010:entry_SYSCALL_64+0x3/0x29"; sleep 60'
+DOUBLE_FAULT = 'echo "double fault: 0000 [#1]"; echo "CPU: 0"; echo "RIP: 0010:entry_SYSCALL_64+0x3/0x29"; sleep 60'
+TRIPLE_FAULT = 'echo "vireo: vCPU 1: triple fault, which resets the machine" >&2; sleep 60'
 
 
 class Shell(lab_context.Context):
     """A scenario whose guest is a shell script."""
 
-    def __init__(self, folder):
-        self.name = "shell"
-        self.folder = folder
-        self.done, self.first_with, self.stuck = set(), {}, None
+    def __init__(self, name, kernels, folder):
+        self.name, self.folder = name, folder
+        self.done, self.failed, self.first_with, self.stuck = set(), set(), {}, None
 
-    def results(self, script, capsys):
-        """What two checks and the end come to."""
-        with harness.Process(["sh", "-c", script], self.folder, "vireo") as vm:
-            self.follow(vm)
+    def close(self):
+        pass
+
+    def judge_all(self, script):
+        """Two checks and the end."""
+        with harness.Process(["sh", "-c", script], self.folder, "vireo") as self.vm:
+            self.follow(self.vm)
             for check in ("one", "two:3"):
                 with self.judge(check):
-                    self.section(vm, check)
+                    self.section(self.vm, check)
             with self.judge("end"):
                 self.need_end()
+
+    def results(self, script, capsys):
+        self.judge_all(script)
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         return {line["result"]: line["message"] for line in lines}
 
@@ -39,7 +46,7 @@ class Shell(lab_context.Context):
 def shell(folder, monkeypatch):
     monkeypatch.setattr(lab_context, "SILENCE", 0.8)
     monkeypatch.setattr(lab_context, "IN_LAB", True)
-    return Shell(folder)
+    return Shell("shell", None, folder)
 
 
 def test_a_guest_that_goes_on_has_all_the_time(shell, capsys):
@@ -69,10 +76,47 @@ def test_a_check_has_a_limit(shell, capsys, monkeypatch):
     assert "not through" in shell.results(FIRST + SECOND + slow, capsys)["two:3"]
 
 
-def test_the_emulators_fault_is_no_result(shell, capsys):
-    with pytest.raises(lab_context.LabFault):
-        shell.results(FIRST + FAULT, capsys)
-    assert capsys.readouterr().out == ""
+@pytest.mark.parametrize("fault", [DOUBLE_FAULT, TRIPLE_FAULT])
+def test_the_emulators_fault_leaves_open(shell, capsys, fault):
+    assert shell.results(FIRST + fault, capsys) == {"one": ""}
+    assert not shell.failed
+
+
+def test_what_failed_before_the_emulators_fault(shell, capsys):
+    results = shell.results(FIRST + SECOND + THIRD.replace("sleep 60", TRIPLE_FAULT), capsys)
+    assert "'two:3' ended with status 1" in results["two:3"]
+
+
+def run_scenario(script, monkeypatch, capsys):
+    monkeypatch.setattr(lab_suite, "Context", Shell)
+    monkeypatch.setitem(lab_suite.SCENARIOS, "s", ("", ("one", "two:3", "end"), lambda s: s.judge_all(script)))
+    lab_suite.run("s", None)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [line for line in lines if "again" in line], {
+        line["result"]: line["ok"] for line in lines if "result" in line}
+
+
+@pytest.mark.usefixtures("shell")
+def test_what_is_left_open_is_tried_again(folder, monkeypatch, capsys):
+    well = SECOND + THIRD.replace("status=1", "status=0")
+    script = f"{FIRST} if [ -e '{folder}/again' ]; then {well}; else touch '{folder}/again'; {TRIPLE_FAULT}; fi"
+    again, results = run_scenario(script, monkeypatch, capsys)
+    assert len(again) == 1 and "vCPU 1: triple fault" in again[0]["again"]
+    assert results == {"one": True, "two:3": True, "end": True}
+
+
+@pytest.mark.usefixtures("shell")
+def test_the_emulators_fault_again_and_again(monkeypatch, capsys):
+    again, results = run_scenario(FIRST + TRIPLE_FAULT, monkeypatch, capsys)
+    assert len(again) == 2
+    assert results == {"one": True, "two:3": False, "end": False}
+
+
+@pytest.mark.usefixtures("shell")
+def test_no_fault_hides_a_failure(monkeypatch, capsys):
+    script = SECOND + THIRD.replace('echo "vireo-guest: exit=0"; sleep 60', TRIPLE_FAULT)
+    again, results = run_scenario(script, monkeypatch, capsys)
+    assert not again and results == {"one": False, "two:3": False, "end": False}
 
 
 def line(result, ok):

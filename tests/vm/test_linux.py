@@ -1,17 +1,10 @@
-"""Stock Debian kernels: each result of each scenario of lab_suite.py is a test.
-
-Those of the emulated NICs take some minutes for each driver: they are tests where VIREO_LAB_NICS is set, as the stage
-`nics` of tests/run sets it.
-"""
-import os
-
+"""Stock Debian kernels: each result of each scenario of lab_suite.py is a test."""
 import pytest
 
 import harness
 import lab_suite
 
-RESULTS = [(scenario, result) for scenario, (_, results, _) in lab_suite.SCENARIOS.items()
-           for result in results if not scenario.startswith("nic") or os.environ.get("VIREO_LAB_NICS")]
+RESULTS = [(scenario, result) for scenario, (_, results, _) in lab_suite.SCENARIOS.items() for result in results]
 
 
 @pytest.mark.parametrize("scenario,result", RESULTS, ids=[f"{s}-{r}" for s, r in RESULTS])

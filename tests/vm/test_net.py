@@ -1,5 +1,6 @@
 """virtio-net over a TAP, the built-in guest at one end and tools/peer at the other: contents are checked."""
 import contextlib
+import re
 
 import pytest
 
@@ -7,6 +8,16 @@ import harness
 
 TRANSPORTS = {"transitional": "", "modern": ",disable-legacy=on", "legacy": ",disable-modern=on"}
 DRIVERS = {"transitional": ("auto",), "modern": ("modern",), "legacy": ("legacy",)}
+FLOOD = """
+import socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("t0", 0))
+for _ in range({}):
+    try:
+        s.send(bytes.fromhex("ffffffffffff02000000000188b5") + bytes(46))
+    except OSError:
+        pass  # nobody takes it
+"""
 WAITS = {"poll": "irq=0", "msix": "irq=1", "intx": "irq=intx"}
 
 
@@ -256,6 +267,19 @@ def test_tap_down_while_running(start, ns):
         ns.run("ip", "link", "set", "t0", "up")
         harness.wait_until(lambda: vm.monitor.counters()["n0"]["queue 0"]["tx-packets"],
                            "frames that go out")
+
+
+def test_losses_are_shown(start, ns):
+    """Frames that come while a guest stands still: its ring fills, then the TAP's queue, and what is more is lost there."""
+    with sending(start, ns) as vm:
+        assert "lost:" not in vm.monitor.command("info network")
+        vm.monitor.command("stop")
+        ns.run("ip", "link", "set", "t0", "txqueuelen", 100)
+        ns.run("/usr/bin/python3", "-c", FLOOD.format(2000))
+        assert vm.monitor.counters()["n0"]["interface"]["rx-dropped-full"] > 1000
+        assert re.search(r"^lost:\n  n0 interface:\n    rx-dropped-full: 1\d\d\d$",
+                         vm.monitor.command("info network"), re.MULTILINE)
+        vm.monitor.command("cont")
 
 
 def test_tap_deleted_while_running(start, ns):
