@@ -4,7 +4,7 @@ BUILD ?= build
 MESON_FLAGS ?=
 ROOT := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
 
-.PHONY: all run test test-nics lint fuzz bench install clean help deps-build deps-test
+.PHONY: all run test test-lab test-nics lint fuzz bench install clean help deps-build deps-test
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -13,6 +13,7 @@ help:
 	@echo "make          build $(BUILD)/vireo"
 	@echo "make run      the main job: probe, the built-in guest, a stock Debian kernel"
 	@echo "make test     every test; ends with 'N passed, N failed, N skipped'"
+	@echo "make test-lab  every Linux guest of the tests; test has some of them"
 	@echo "make test-nics  the emulated NICs under their stock Linux drivers, at length"
 	@echo "make lint     formatting, static analysis, layers, shell scripts"
 	@echo "make fuzz     fuzz each parser and device for FUZZ_SECONDS (default 60)"
@@ -32,6 +33,9 @@ run: deps-test all
 
 test: deps-test all
 	@tests/run $(BUILD)
+
+test-lab: deps-test all
+	@tests/run $(BUILD) lab
 
 test-nics: deps-test all
 	@tests/run $(BUILD) nics

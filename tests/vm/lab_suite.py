@@ -23,7 +23,12 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from harness import (Failure, IN_LAB, Peer, Process, Vireo, all_passed, guest_args,  # noqa: E402
                      tail, total, wait_until)
+import lab_host  # noqa: E402
+import lab_mq  # noqa: E402
 import lab_nics  # noqa: E402
+import lab_udp  # noqa: E402
+import lab_user  # noqa: E402
+import lab_vhost  # noqa: E402
 from lab_context import AREA_MIB, BOOT_LIMIT, SCENARIOS, Context, say, scenario  # noqa: E402
 
 IPERF_MIB = 256
