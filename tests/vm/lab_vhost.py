@@ -15,12 +15,14 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from harness import Failure, Process, tail, total, wait_until  # noqa: E402
-from lab_context import SCENARIOS, SILENCE, scenario  # noqa: E402
+from lab_context import FULL, SCENARIOS, SILENCE, scenario  # noqa: E402
 from lab_nics import GUEST_MAC, HOST_MAC, Host, need_stream  # noqa: E402
 
 GROUP = "vhost"
-MIB = 64
-SMALL = 8
+# A lab on a busy machine moves 200 KiB/s at times, and a check is to say something now and then.
+MIB = 64 if FULL else 8
+ROUND = 2
+SMALL = 2
 FLOWS = "env:TMPDIR=/dev/shm,iperf3,-c,10.0.0.1,-t,4,-P,8,-i,0"
 NET = "tap,id=n0,ifname=t0,script=no,downscript=no"
 
@@ -89,7 +91,20 @@ class VhostScenario:
         return "not traced any more"
 
     def follow(self):
-        return self.s.follow(self.vm, self.answer)
+        if self.s.follow(self.vm, self.answer):
+            return True
+        self.say_where_it_stands()
+        return False
+
+    def say_where_it_stands(self):
+        """For a guest that came to a stop: what the host sees of its connections and of who is to move its frames."""
+        say = self.s.ns.shell("ip -s link show t0; ss -tnoi; true")
+        with contextlib.suppress(OSError):
+            say += "".join((task / "stat").read_text() for task in pathlib.Path(f"/proc/{self.vm.pid}/task").iterdir())
+        say += subprocess.run(["sh", "-c", "ps -eo pid,psr,stat,pcpu,time,comm | grep -E 'vhost|vireo|vcpu|io-'; "
+                               f"grep -H eventfd-count /proc/{self.vm.pid}/fdinfo/*"],
+                              stdout=subprocess.PIPE, text=True, check=False).stdout
+        print(say, file=sys.stderr, flush=True)
 
     # ---- judgements ----
 
@@ -120,14 +135,14 @@ class VhostScenario:
 def vhost_on(s):
     """vhost=on: everything that a person would look at; reload, cable and reboot under traffic."""
     v = VhostScenario(s, ",vhost=on", [
-        "ask:note,on", "ping_host", f"stream:{MIB},{MIB // 2}", f"iperf:{MIB}",
-        "ethtool:-K,eth0,tso,off,gso,off", "ask:trace,on", f"iperf:{MIB // 2}", "ask:trace,off",
+        "ask:note,on", "ping_host", f"stream:{MIB},{ROUND}", f"iperf:{MIB}",
+        "ethtool:-K,eth0,tso,off,gso,off", "ask:trace,on", f"iperf:{MIB + 4}", "ask:trace,off",
         "ethtool:-K,eth0,tso,on,gso,on",
         "ask:link,off", "ask:note,out", "ask:link,on", "carrier:1,eth0", "ask:note,in", "ping_host:2",
-        "reloads:virtio_net,6,200,3", "ask:note,reloaded", "complaints",
+        "reloads:virtio_net,4,200,2", "ask:note,reloaded", "complaints",
         "restart:200", "setup", "ask:note,restarted", "ping_host:4", f"stream:{SMALL},{SMALL}"],
-        reboots=True, smp=2)
-    v.boot(2)
+        reboots=True)
+    v.boot()
     v.follow()
     with s.judge("on"):
         state = v.expect("on", "on")
@@ -136,7 +151,7 @@ def vhost_on(s):
     with s.judge("ping"):
         s.need(s.section(v.vm, "ping_host"), r" 0% packet loss")
     with s.judge("stream"):
-        v.stream(MIB, f"stream:{MIB},{MIB // 2}")
+        v.stream(MIB, f"stream:{MIB},{ROUND}")
     s.judge_iperf(v.vm, MIB)
     with s.judge("no-system-calls"):
         s.section(v.vm, "ask:trace,off")
@@ -147,14 +162,14 @@ def vhost_on(s):
         mine = sum(n for name, n in calls.items() if name not in ("ioctl", "write"))
         frames = v.notes["traced"]
         print(f"strace: {frames} frames, {calls}", file=sys.stderr, flush=True)
-        if frames < 20000 or mine > frames // 20 or calls.get("writev", 0) + calls.get("readv", 0) > 100:
+        if frames < MIB * 600 or mine > frames // 20 or calls.get("writev", 0) + calls.get("readv", 0) > 100:
             raise Failure(f"{frames} frames, and these calls:\n{tail(v.notes['calls'])}")
     with s.judge("link"):
         v.expect("out", "fallback: the cable is out")
         v.expect("in", "on")
         s.need(s.section(v.vm, "ping_host:2"), r" 0% packet loss")
     with s.judge("reloads"):
-        s.need(s.section(v.vm, "reloads:virtio_net,6,200,3"), r"^loaded 6 times$", r"^it works$")
+        s.need(s.section(v.vm, "reloads:virtio_net,4,200,2"), r"^loaded 4 times$", r"^it works$")
         v.expect("reloaded", "on")
     with s.judge("restart"):
         v.expect("restarted", "on")

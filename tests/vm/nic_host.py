@@ -37,9 +37,9 @@ KINDS = {  # of destinations: see filter() in nic_checks.sh
 }
 FRAMES_OF_A_KIND = 3
 WINDOW, WINDOW_BYTES = 8, 24000  # echo requests under way: what is more may be lost in the two kernels' queues
-# Then a pause until all are answered. A Linux guest has room for 57 answers of this size (the send buffer of its ICMP
-# socket), and gives it free when its driver has found nothing more to receive, or 64 frames.
-AT_A_STRETCH = 32
+# Then a pause. The buffer of a Linux guest's ICMP socket has room for 57 answers of more than 700 bytes, and it is given
+# free when the driver has found nothing more to receive, or 64 frames.
+AT_A_STRETCH, PAUSE = 32, 0.02
 ECHO_SECONDS = 60  # that the guest has for an answer: where the machine is busy it stands still as a whole
 SO_RCVBUFFORCE = 33  # of Linux; not in the module socket
 MIB = 1 << 20
@@ -137,6 +137,8 @@ class Echo:
             sent += 1
             if not self.drain(min(WINDOW, WINDOW_BYTES // size) - 1 if sent % AT_A_STRETCH else 0):
                 break
+            if not sent % AT_A_STRETCH:
+                time.sleep(PAUSE)
         self.drain(0)
         lost = [len(data) for data in self.waiting.values()]
         return f"sent={sent} lost={len(lost)} wrong={len(self.wrong)}" + (
