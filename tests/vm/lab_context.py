@@ -46,7 +46,7 @@ INNOCENT = (
     "CPU MTRRs all blank", "clocksource_watchdog", "cblist_init_generic", "TSC doesn't count",
     "kvm-guest: ", "kvm-clock: ", "ENERGY_PERF_BIAS", "core: CPUID marked event",
     "Firmware left e100 interrupts enabled",  # as they are after the reset of that card
-    "eth0: interrupt from stopped card",  # 8390: a device is no longer running some time before its card is stopped
+    ": interrupt from stopped card",  # 8390: a device is no longer running some time before its card is stopped
     "PCI: Using host bridge windows", "quirk_", "hpet", "amd_pstate",
 )
 # In the lab, time passes unevenly.
