@@ -30,6 +30,8 @@ struct monitor {
 
 static void flush_out(struct monitor *mon)
 {
+	if (!mon->out)
+		return;
 	mon->out_sent +=
 		char_write(mon->chr, mon->out + mon->out_sent, mon->out_len - mon->out_sent);
 	if (mon->out_sent < mon->out_len)

@@ -221,10 +221,11 @@ static uint16_t pseudo_header(const uint8_t *ip, bool v6, uint8_t protocol, size
 bool frame_want_l4_csum(struct frame *f, size_t l3, uint8_t protocol, struct net_hdr *hdr)
 {
 	size_t l4, at, total;
-	const uint8_t *ip = f->head + l3;
+	const uint8_t *ip;
 
 	if (l3 > FRAME_HEAD - IP4_HEADER || !frame_pull(f, l3 + IP4_HEADER))
 		return false;
+	ip = f->head + l3;
 	l4 = l3 + (size_t)(ip[0] & 0xf) * 4;
 	total = get16(ip + 2);
 	at = l4 + (protocol == PROTOCOL_TCP ? TCP_CSUM : UDP_CSUM);
@@ -242,13 +243,15 @@ bool frame_want_l4_csum(struct frame *f, size_t l3, uint8_t protocol, struct net
 bool frame_want_tso(struct frame *f, size_t l3, size_t l4, size_t header_len, unsigned int mss,
 		    struct net_hdr *hdr)
 {
-	uint8_t *ip = f->head + l3;
 	size_t behind;
+	uint8_t *ip;
 	bool v6;
 
 	if (!mss || mss > UINT16_MAX || header_len > FRAME_HEAD || header_len >= f->len ||
-	    l4 < l3 + IP4_HEADER || header_len < l4 + TCP_HEADER || !frame_pull(f, header_len))
+	    l3 > header_len || l4 < l3 + IP4_HEADER || header_len < l4 + TCP_HEADER ||
+	    !frame_pull(f, header_len))
 		return false;
+	ip = f->head + l3;
 	v6 = ip[0] >> 4 == 6;
 	behind = f->len - l3;
 	if ((!v6 && ip[0] >> 4 != 4) || (v6 && l4 < l3 + IP6_HEADER) ||

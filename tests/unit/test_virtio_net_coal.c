@@ -45,7 +45,8 @@ static uint8_t command(struct vnet_fixture *f, uint8_t class, uint8_t what, cons
 	at(f, 0)[0] = class;
 	at(f, 0)[1] = what;
 	memset(at(f, 8), 0xee, 16);
-	memcpy(at(f, 32), data, len);
+	if (len)
+		memcpy(at(f, 32), data, len);
 	vdriver_add(&f->ctrl, buf, len ? 3 : 2);
 	assert_true(vnet_step(f));
 	assert_true(vdriver_take(&f->ctrl, &e));
