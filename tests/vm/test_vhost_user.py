@@ -30,7 +30,8 @@ class Testpmd(harness.Process):
              "--file-prefix", name, "--lcores", f"(0,1)@(0-{last})",
              "--vdev", f"net_vhost0,iface={path},client={0 if server else 1},queues={queues}",
              "--vdev", f"net_af_packet0,iface=v0,qpairs={queues}", "--",
-             f"--rxq={queues}", f"--txq={queues}", "--forward-mode=io", "--auto-start", "--stats-period=60", "--total-num-mbufs=4096"],
+             f"--rxq={queues}", f"--txq={queues}", "--forward-mode=io", "--auto-start",
+             "--stats-period=60", "--total-num-mbufs=4096"],
             folder, name, ns=ns, env={"RUNTIME_DIRECTORY": str(folder)})
 
 
