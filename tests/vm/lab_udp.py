@@ -29,7 +29,7 @@ OTHERS = 3  # frames
 CARDS = {"vhost": ("vhost=on", ""), "user": ("vhost=off", "")}  # options of the TAP, of the card
 DEFAULT_RMEM = 212992  # Linux's own
 LARGE_RMEM = 32 << 20
-PACED_RMEM = 1 << 20  # 450 datagrams: two seconds' worth, for the lab has pauses as long
+PACED_RMEM = 1 << 20  # some hundred datagrams: what comes in two seconds, for the lab has pauses as long
 QUEUE, RING = 1000, 256  # frames that the TAP's queue holds, and the guest's ring
 VHOST_BATCH = 64  # frames that vhost takes out of the TAP's queue at a time, besides
 SLOW = 50  # passes over each datagram
