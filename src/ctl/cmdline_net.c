@@ -89,7 +89,8 @@ int cmdline_nic(struct cmdline *cl, const char *text, struct err *err)
 	type = cmdline_take(&list, "type");
 	id = cmdline_take(&list, "id");
 	if (!type) {
-		rc = err_set(err, -EINVAL, "%s: needs a type (tap, bridge, macvtap, user, none)", list.text);
+		rc = err_set(err, -EINVAL, "%s: needs a type (tap, bridge, macvtap, user, none)",
+			     list.text);
 		goto out;
 	}
 	if (!strcmp(type, "none"))
@@ -158,7 +159,10 @@ int cmdline_net(struct cmdline *cl, const char *text, struct err *err)
 		return rc;
 	type = cmdline_take(&list, "type");
 	if (!type || asks_for_nics(cl, &list) || !strcmp(type, "none")) {
-		rc = type ? 0 : err_set(err, -EINVAL, "-net %s: needs a type (nic, tap, bridge, macvtap, user)", text);
+		rc = type ? 0
+			  : err_set(err, -EINVAL,
+				    "-net %s: needs a type (nic, tap, bridge, macvtap, user)",
+				    text);
 		goto out;
 	}
 	net = calloc(1, sizeof(*net));

@@ -73,8 +73,8 @@ static int pool_net_socket(const struct net_host *host, const char *chardev, str
 void pool_init(struct pool *pool, struct loop *control)
 {
 	pool->control = control;
-	pool->net_host = (struct net_host){
-		.control = control, .socket = pool_net_socket, .opaque = pool};
+	pool->net_host =
+		(struct net_host){.control = control, .socket = pool_net_socket, .opaque = pool};
 	TAILQ_INIT(&pool->entries);
 }
 

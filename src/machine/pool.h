@@ -37,7 +37,7 @@ struct pool_entry {
 
 struct pool {
 	struct loop *control;
-	struct net_host net_host; /* what network back ends are given */
+	struct net_host net_host;		      /* what network back ends are given */
 	TAILQ_HEAD(pool_entries, pool_entry) entries; /* in order of creation */
 };
 

@@ -87,8 +87,8 @@ struct net_socket {
 	bool server;		  /* listen there, and take one peer at a time; else connect */
 	unsigned int reconnect_s; /* client: seconds between attempts; 0 = once */
 	bool wait;		  /* server: have a peer before the guest starts */
-	int listen_fd;		  /* server: listens already; the -chardev closes it, and removes path */
-	int fd;			  /* the peer that is there already, the taker's from now on; -1 = none */
+	int listen_fd; /* server: listens already; the -chardev closes it, and removes path */
+	int fd;	       /* the peer that is there already, the taker's from now on; -1 = none */
 };
 
 /* What a back end may need of its surroundings. */
@@ -134,7 +134,7 @@ struct net_backend_ops {
 	const char *name; /* "tap": -netdev tap */
 	const char *help;
 	const struct opt_desc *opts;
-	size_t size; /* of the instance; starts with struct net_backend */
+	size_t size;	    /* of the instance; starts with struct net_backend */
 	bool shares_memory; /* another process will be given the guest's memory */
 
 	/* Fills n_queues, queue[], offloads_out, offloads_in, has_hdr, frame_max. Options are

@@ -114,7 +114,8 @@ struct virtio_model {
 	void (*info)(struct virtio_dev *dev, json_t *object);
 	void (*counters)(struct virtio_dev *dev, counter_visit *visit, void *opaque);
 	void (*set_link)(struct virtio_dev *dev, bool up);
-	bool (*announce)(struct virtio_dev *dev); /* see struct device_model; lock held. May be NULL */
+	bool (*announce)(
+		struct virtio_dev *dev); /* see struct device_model; lock held. May be NULL */
 };
 
 /* One queue: the ring, and who serves it. */

@@ -7,7 +7,6 @@ or by themselves:
 FOLDER as for lab_suite.py.
 """
 import pathlib
-import re
 import sys
 
 sys.dont_write_bytecode = True

@@ -7,11 +7,12 @@ FOLDER has, for each kernel, SUITE.vmlinuz, SUITE.vmlinux, SUITE.cpio (an initrd
 linux_checks.sh as /checks) and SUITE-nics.cpio (with what lab_nics.py wants, too). Each scenario boots one guest and
 gives several results; each is one line of JSON on standard output, as soon as it is known. test_linux.py makes
 pytest's tests of them: SCENARIOS says which there have to be. lab_context.py has what scenarios are made of,
-lab_nics.py those of emulated cards.
+lab_nics.py those of emulated cards, and lab_{vhost,mq,user,host,udp}.py those of the ways out of the host.
 """
 import argparse
 import contextlib
 import hashlib
+import importlib
 import pathlib
 import re
 import sys
@@ -23,17 +24,14 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from harness import (Failure, IN_LAB, Peer, Process, Vireo, all_passed, guest_args,  # noqa: E402
                      tail, total, wait_until)
-import lab_host  # noqa: E402
-import lab_mq  # noqa: E402
 import lab_nics  # noqa: E402
-import lab_udp  # noqa: E402
-import lab_user  # noqa: E402
-import lab_vhost  # noqa: E402
 from lab_context import AREA_MIB, BOOT_LIMIT, SCENARIOS, Context, say, scenario  # noqa: E402
 
 IPERF_MIB = 256
 TRIES = 3  # of a scenario that the emulator spoils
 lab_nics.add_scenarios()
+for name in ("vhost", "mq", "user", "host", "udp"):  # each adds its own
+    importlib.import_module(f"lab_{name}")
 
 # ---- the scenarios ----
 

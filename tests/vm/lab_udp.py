@@ -18,7 +18,7 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import harness  # noqa: E402
-from harness import Failure, flat, total  # noqa: E402
+from harness import Failure, flat  # noqa: E402
 from lab_context import SCENARIOS, SILENCE, scenario  # noqa: E402
 from lab_nics import GUEST_MAC, HOST_MAC, Host  # noqa: E402
 
