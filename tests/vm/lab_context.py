@@ -58,6 +58,8 @@ ALARMS = re.compile(r"\bBUG\b|WARNING:|nobody cared|ACPI (BIOS )?Error|Call Trac
 # What the emulator does wrong, with any monitor (lab/README.md has more): in what the guest's kernel says, and in what
 # vireo does.
 DOUBLE_FAULT = re.compile(r"double fault: .*(?:\n.*){0,8}RIP: \S*:?entry_SYSCALL_64", re.IGNORECASE)
+CRASH = re.compile(r"Kernel panic - not syncing: (.*)")
+IMPOSSIBLE_FLAGS = re.compile(r"EFLAGS: ((?!00[0-3])[0-9a-f]{8})$", re.MULTILINE)  # bits 22-31 are always 0
 TRIPLE_FAULT = re.compile(r"^vireo: (vCPU \d+: triple fault.*?)(?:, which resets the machine)?$", re.MULTILINE)
 
 # Lines that say something: neither the kernel's, nor iperf3's of seconds in which nothing was carried.
@@ -88,6 +90,11 @@ def emulators_fault(output, errors):
         return None
     if DOUBLE_FAULT.search(output):
         return "the guest's kernel met with a double fault on entry to a system call"
+    flags, crash = IMPOSSIBLE_FLAGS.search(output), CRASH.search(output)
+    if flags:
+        return f"the guest's kernel met with EFLAGS {flags[1]}, which no processor has"
+    if crash and not BEGIN.search(output):
+        return f"the guest's kernel crashed before it came to a check: {crash[1]}"
     triple = TRIPLE_FAULT.search(errors)
     return triple and triple[1]
 

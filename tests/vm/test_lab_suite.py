@@ -13,6 +13,8 @@ FIRST = 'echo "vireo-check: begin one"; echo good; echo "vireo-check: end one st
 SECOND = 'echo "vireo-check: begin two:3"; for i in 1 2 3; do echo "step $i"; sleep 0.3; done; '
 THIRD = 'echo "vireo-check: end two:3 status=1 uptime=2.00"; echo "vireo-guest: exit=0"; sleep 60'
 DOUBLE_FAULT = 'echo "double fault: 0000 [#1]"; echo "CPU: 0"; echo "RIP: 0010:entry_SYSCALL_64+0x3/0x29"; sleep 60'
+FLAGS = 'echo "RSP: 0000:ffffffff9ae03c30 EFLAGS: 011c5486"; sleep 60'
+GOOD_FLAGS = 'echo "RSP: 0000:ffffffff9ae03c30 EFLAGS: 00010286"; echo "vireo-guest: exit=1"; sleep 60'
 TRIPLE_FAULT = 'echo "vireo: vCPU 1: triple fault, which resets the machine" >&2; sleep 60'
 
 
@@ -76,10 +78,23 @@ def test_a_check_has_a_limit(shell, capsys, monkeypatch):
     assert "not through" in shell.results(FIRST + SECOND + slow, capsys)["two:3"]
 
 
-@pytest.mark.parametrize("fault", [DOUBLE_FAULT, TRIPLE_FAULT])
+@pytest.mark.parametrize("fault", [DOUBLE_FAULT, TRIPLE_FAULT, FLAGS])
 def test_the_emulators_fault_leaves_open(shell, capsys, fault):
     assert shell.results(FIRST + fault, capsys) == {"one": ""}
     assert not shell.failed
+
+
+def test_a_crash_before_the_checks(monkeypatch):
+    monkeypatch.setattr(lab_context, "IN_LAB", True)
+    crash = "[    1.9] Kernel panic - not syncing: VFS: no root\n"
+    assert "VFS: no root" in lab_context.emulators_fault(crash, "")
+    assert lab_context.emulators_fault("vireo-check: begin boot\n" + crash, "") is None
+    monkeypatch.setattr(lab_context, "IN_LAB", False)
+    assert lab_context.emulators_fault(crash, "") is None
+
+
+def test_flags_that_are_possible(shell, capsys):
+    assert "two:3" in shell.results(FIRST + GOOD_FLAGS, capsys)
 
 
 def test_what_failed_before_the_emulators_fault(shell, capsys):
