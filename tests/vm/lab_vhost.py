@@ -14,7 +14,7 @@ import sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from harness import Failure, Process, tail, total, wait_until  # noqa: E402
+from harness import BUILD, Failure, Process, tail, total, wait_until  # noqa: E402
 from lab_context import FULL, SCENARIOS, SILENCE, scenario  # noqa: E402
 from lab_nics import GUEST_MAC, HOST_MAC, Host, need_stream  # noqa: E402
 
@@ -191,6 +191,17 @@ def one_form(s, netdev, note, vhost, module=True, **more):
         v.stream(SMALL)
     s.judge_complaints(v.vm)
     return v
+
+
+@scenario(GROUP, "unit")
+def vhost_unit(s):
+    """The unit test of net/vhost_net.c, which needs the host's module."""
+    subprocess.run(["modprobe", "vhost_net"], check=False)
+    with s.judge("unit"):
+        done = subprocess.run([BUILD / "tests" / "unit" / "test_vhost_net"], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=120, check=False)
+        if done.returncode or "SKIPPED" in done.stdout:
+            raise Failure(done.stdout)
 
 
 @scenario(GROUP, "boot", "auto", "dmesg", "power-off")
