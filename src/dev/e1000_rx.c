@@ -26,6 +26,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/be.h"
 #include "base/csum.h"
 #include "base/iov.h"
 #include "dev/e1000.h"
@@ -42,11 +43,6 @@
 #define PAUSE_OPCODE  1
 #define IPV4_FRAGMENT 0x3fff /* more fragments, or an offset */
 #define IPV6_HEADER   40
-
-static uint16_t get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
 
 /* §13.4.22: BSIZE and BSEX; the reserved combination is taken as 16384. */
 void e1000_rx_setup(struct e1000 *e)
@@ -164,7 +160,7 @@ static bool rx_hashed(const struct e1000 *e, const uint8_t *frame)
 /* Its type is VET's: an 802.1Q frame, §9.1. */
 static bool rx_tagged(const struct e1000 *e, const uint8_t *frame)
 {
-	return e->vet && get16(frame + 12) == e->vet;
+	return e->vet && be16_get(frame + 12) == e->vet;
 }
 
 /* §9.3 */
@@ -174,7 +170,7 @@ static bool rx_vlan_passes(const struct e1000 *e, const uint8_t *frame)
 
 	if (!(e->rctl & RCTL_VFE) || !rx_tagged(e, frame))
 		return true;
-	tci = get16(frame + 14);
+	tci = be16_get(frame + 14);
 	if (e->rctl & RCTL_CFIEN && (tci >> 12 & 1) != !!(e->rctl & RCTL_CFI))
 		return false;
 	return e->vfta[(tci & 0xfff) >> 5] >> (tci & 31) & 1;
@@ -183,14 +179,14 @@ static bool rx_vlan_passes(const struct e1000 *e, const uint8_t *frame)
 /* PAUSE and other MAC control frames, §8.7. 1: it passes, 0: it doesn't, -1: the filter says. */
 static int rx_mac_control(struct e1000 *e, const uint8_t *frame)
 {
-	if (!e->fct || get16(frame + 12) != e->fct)
+	if (!e->fct || be16_get(frame + 12) != e->fct)
 		return -1;
-	if (get16(frame + 14) != PAUSE_OPCODE)
+	if (be16_get(frame + 14) != PAUSE_OPCODE)
 		return e->rctl & RCTL_PMCF ? 1 : -1;
 	if (!(e->ctrl & CTRL_RFCE))
 		e1000_count(e, E1000_FCRUC, 1);
 	else
-		e1000_count(e, get16(frame + 16) ? E1000_XOFFRXC : E1000_XONRXC, 1);
+		e1000_count(e, be16_get(frame + 16) ? E1000_XOFFRXC : E1000_XONRXC, 1);
 	return e->rctl & RCTL_DPF ? 0 : -1;
 }
 
@@ -230,7 +226,7 @@ static uint32_t rx_ipv4(const struct e1000 *e, const struct nic_rx *rx, size_t a
 		if (csum_finish(csum_add(0, ip, header)))
 			*errors |= RXD_ERR_IPE;
 	}
-	if (e->rxcsum & RXCSUM_TUOFLD && rx->csum_ok && !(get16(ip + 6) & IPV4_FRAGMENT) &&
+	if (e->rxcsum & RXCSUM_TUOFLD && rx->csum_ok && !(be16_get(ip + 6) & IPV4_FRAGMENT) &&
 	    (ip[9] == PROTOCOL_TCP || ip[9] == PROTOCOL_UDP))
 		status |= RXD_STAT_TCPCS;
 	return status;
@@ -238,12 +234,12 @@ static uint32_t rx_ipv4(const struct e1000 *e, const struct nic_rx *rx, size_t a
 
 static uint32_t rx_checksums(const struct e1000 *e, const struct nic_rx *rx, uint32_t *errors)
 {
-	uint16_t type = get16(rx->start + 12);
+	uint16_t type = be16_get(rx->start + 12);
 	size_t at = ETH_HEADER;
 	uint32_t status = 0;
 
 	if (rx_tagged(e, rx->start)) {
-		type = get16(rx->start + 16);
+		type = be16_get(rx->start + 16);
 		at += VLAN_TAG;
 	}
 	if (type == TYPE_IPV4)
@@ -340,7 +336,7 @@ static void rx_store(struct e1000 *e, struct nic_rx *rx, bool inexact)
 		status |= RXD_STAT_PIF;
 	if (e->ctrl & CTRL_VME && rx_tagged(e, rx->start)) {
 		status |= RXD_STAT_VP;
-		special = get16(rx->start + 14);
+		special = be16_get(rx->start + 14);
 		nic_rx_cut(rx, 12, VLAN_TAG);
 	}
 	rx_append_fcs(e, rx);

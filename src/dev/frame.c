@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "base/be.h"
 #include "base/csum.h"
 #include "base/iov.h"
 #include "dev/eth_filter.h"
@@ -23,21 +24,10 @@
 #define TCP_FLAGS    13
 #define TCP_CWR	     0x80
 
-static uint16_t get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
 /* A checksum, which has its byte order already. */
 static void put_csum(uint8_t *p, uint16_t csum)
 {
 	memcpy(p, &csum, sizeof(csum));
-}
-
-static void put16(uint8_t *p, uint16_t v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
 }
 
 void frame_reset(struct frame *f)
@@ -170,8 +160,8 @@ bool frame_insert_vlan(struct frame *f, uint16_t tci, struct net_hdr *hdr)
 	    !frame_takes(f, VLAN_TAG))
 		return false;
 	memmove(tag + VLAN_TAG, tag, f->pulled - ETH_ADDRESSES);
-	put16(tag, 0x8100);
-	put16(tag + 2, tci);
+	be16_put(tag, 0x8100);
+	be16_put(tag + 2, tci);
 	f->pulled += VLAN_TAG;
 	f->len += VLAN_TAG;
 	f->iov[1].iov_len = f->pulled;
@@ -227,10 +217,10 @@ bool frame_want_l4_csum(struct frame *f, size_t l3, uint8_t protocol, struct net
 		return false;
 	ip = f->head + l3;
 	l4 = l3 + (size_t)(ip[0] & 0xf) * 4;
-	total = get16(ip + 2);
+	total = be16_get(ip + 2);
 	at = l4 + (protocol == PROTOCOL_TCP ? TCP_CSUM : UDP_CSUM);
 	if (ip[0] >> 4 != 4 || l4 < l3 + IP4_HEADER || ip[9] != protocol ||
-	    get16(ip + 6) & 0x3fff || total > f->len - l3 || l3 + total < at + 2 ||
+	    be16_get(ip + 6) & 0x3fff || total > f->len - l3 || l3 + total < at + 2 ||
 	    !frame_pull(f, at + 2))
 		return false;
 	put_csum(f->head + at, pseudo_header(ip, false, protocol, l3 + total - l4));
@@ -258,14 +248,14 @@ bool frame_want_tso(struct frame *f, size_t l3, size_t l4, size_t header_len, un
 	    behind - (v6 ? IP6_HEADER : 0) > UINT16_MAX)
 		return false;
 	if (v6) {
-		put16(ip + 4, (uint16_t)(behind - IP6_HEADER));
+		be16_put(ip + 4, (uint16_t)(behind - IP6_HEADER));
 	} else {
 		size_t ihl = (size_t)(ip[0] & 0xf) * 4;
 
 		if (ihl != l4 - l3)
 			return false;
-		put16(ip + 2, (uint16_t)behind);
-		put16(ip + 10, 0);
+		be16_put(ip + 2, (uint16_t)behind);
+		be16_put(ip + 10, 0);
 		put_csum(ip + 10, csum_finish(csum_add(0, ip, ihl)));
 	}
 	put_csum(f->head + l4 + TCP_CSUM, pseudo_header(ip, v6, PROTOCOL_TCP, f->len - l4));

@@ -26,6 +26,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/be.h"
 #include "base/csum.h"
 
 #define DESC_BYTES   16
@@ -69,11 +70,6 @@ enum {
 static struct mem *mem_of(const struct rtl8139 *r)
 {
 	return r->pci.dev.platform->mem;
-}
-
-static uint16_t get_be16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
 }
 
 /* The ring's i-th descriptor; NULL: not in RAM. Rings are aligned to 256 bytes. */
@@ -155,7 +151,7 @@ static size_t find_l3(struct frame *f)
 {
 	if (!frame_pull(f, ETH_HEADER))
 		return ETH_HEADER;
-	return get_be16(f->head + 12) == 0x8100 ? ETH_HEADER + VLAN_TAG : ETH_HEADER;
+	return be16_get(f->head + 12) == 0x8100 ? ETH_HEADER + VLAN_TAG : ETH_HEADER;
 }
 
 static bool large_send(struct frame *f, unsigned int mss, struct net_hdr *hdr)
@@ -391,18 +387,18 @@ int rtl8139_cplus_rx_buffers(struct rtl8139 *r, struct iovec *iov, int max)
 /* PID and what is wrong with the checksums (CpCR.RxChkSum). */
 static uint32_t checksums(const struct nic_rx *rx)
 {
-	size_t l3 = get_be16(rx->start + 12) == 0x8100 ? ETH_HEADER + VLAN_TAG : ETH_HEADER;
+	size_t l3 = be16_get(rx->start + 12) == 0x8100 ? ETH_HEADER + VLAN_TAG : ETH_HEADER;
 	const uint8_t *ip = rx->start + l3;
-	size_t header = (ip[0] & 0xf) * 4u, total = get_be16(ip + 2), pieces = (size_t)rx->n - 1;
+	size_t header = (ip[0] & 0xf) * 4u, total = be16_get(ip + 2), pieces = (size_t)rx->n - 1;
 	bool tcp = ip[9] == PROTOCOL_TCP;
 	uint64_t sum;
 
-	if (get_be16(ip - 2) != 0x0800 || ip[0] >> 4 != 4 || header < 20 || total < header ||
+	if (be16_get(ip - 2) != 0x0800 || ip[0] >> 4 != 4 || header < 20 || total < header ||
 	    total > rx->len - l3)
 		return 0;
 	if (csum_fold(csum_add_iov(0, rx->iov + 1, pieces, l3, header)) != 0xffff)
 		return RX_PID_IP | RX_IPF;
-	if (get_be16(ip + 6) & 0x3fff || (!tcp && ip[9] != PROTOCOL_UDP))
+	if (be16_get(ip + 6) & 0x3fff || (!tcp && ip[9] != PROTOCOL_UDP))
 		return RX_PID_IP;
 	if (!rx->csum_ok) {
 		sum = csum_add(0, ip + 12, 8);
@@ -457,7 +453,7 @@ void rtl8139_cplus_rx_frame(struct rtl8139 *r, struct nic_rx *rx)
 	}
 	status = bits[match] | (cpcr & CPCR_RXCHKSUM ? checksums(rx) : 0);
 	nic_rx_fcs(rx, fcs);
-	if (cpcr & CPCR_RXVLAN && get_be16(rx->start + 12) == 0x8100) {
+	if (cpcr & CPCR_RXVLAN && be16_get(rx->start + 12) == 0x8100) {
 		/* The tag's bytes as they are on the wire */
 		opts2 = RX_TAVA | pci_get16(rx->start + ETH_HEADER);
 		nic_rx_cut(rx, 12, VLAN_TAG);

@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "base/be.h"
 #include "dev/virtio_net.h"
 
 #define HASH_EXTENSIONS 8 /* IPv6 extension headers; a packet with more has no ports */
@@ -64,11 +65,6 @@ uint32_t vnet_toeplitz(const uint8_t key[VNET_RSS_KEY], const uint8_t *data, siz
 	return hash;
 }
 
-static unsigned int get16(const uint8_t *at)
-{
-	return (unsigned int)at[0] << 8 | at[1];
-}
-
 static bool find_ipv4(struct flow *f, const uint8_t *ip, const uint8_t *end)
 {
 	size_t header;
@@ -80,7 +76,7 @@ static bool find_ipv4(struct flow *f, const uint8_t *ip, const uint8_t *end)
 	f->destination = f->source + 4;
 	f->protocol = ip[IPV4_PROTOCOL];
 	if (header >= IPV4_HEADER && (size_t)(end - ip) >= header + 4 &&
-	    !(get16(ip + IPV4_FRAGMENT) & IPV4_IS_FRAGMENT))
+	    !(be16_get(ip + IPV4_FRAGMENT) & IPV4_IS_FRAGMENT))
 		f->ports = ip + header;
 	return true;
 }
@@ -155,7 +151,7 @@ static bool find_flow(struct flow *f, const uint8_t *head, size_t len)
 	size_t at = ETHERTYPE_AT;
 
 	for (int tags = 0; at + 2 <= len; tags++, at += 4) {
-		unsigned int type = get16(head + at);
+		unsigned int type = be16_get(head + at);
 
 		if (type == ETHERTYPE_IPV4)
 			return find_ipv4(f, head + at + 2, end);

@@ -30,6 +30,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "base/be.h"
 #include "base/csum.h"
 #include "base/iov.h"
 #include "net/net.h"
@@ -102,28 +103,6 @@ struct cut {
 	size_t size; /* bytes of payload in each segment but the last */
 	unsigned int segments;
 };
-
-static uint16_t get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static void put16(uint8_t *p, size_t v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)get16(p) << 16 | get16(p + 2);
-}
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	put16(p, v >> 16);
-	put16(p + 2, v);
-}
 
 static size_t min_size(size_t a, size_t b)
 {
@@ -211,7 +190,7 @@ static bool find_l3(struct cut *c)
 	size_t at = ETHERTYPE_AT;
 
 	for (int tags = 0; at + 2 <= c->copied; tags++, at += 4) {
-		uint16_t type = get16(c->head + at);
+		uint16_t type = be16_get(c->head + at);
 
 		c->l3 = at + 2;
 		c->ipv6 = type == ETHERTYPE_IPV6;
@@ -227,7 +206,8 @@ static bool find_l4_ipv4(struct cut *c)
 {
 	const uint8_t *ip = c->head + c->l3;
 
-	if (c->l3 + 20 > c->copied || *ip >> 4 != 4 || get16(ip + IPV4_FRAGMENT) & IPV4_IS_FRAGMENT)
+	if (c->l3 + 20 > c->copied || *ip >> 4 != 4 ||
+	    be16_get(ip + IPV4_FRAGMENT) & IPV4_IS_FRAGMENT)
 		return false;
 	c->next = c->l3 + IPV4_PROTOCOL;
 	c->l4 = c->l3 + (*ip & 15) * 4u;
@@ -303,13 +283,13 @@ static void patch_ip(struct cut *c, size_t len, unsigned int id, uint16_t fragme
 	size_t header = c->l4 - c->l3;
 
 	if (c->ipv6) {
-		put16(ip + IPV6_LEN, header - IPV6_HEADER + len);
+		be16_put(ip + IPV6_LEN, header - IPV6_HEADER + len);
 		return;
 	}
-	put16(ip + IPV4_LEN, header + len);
-	put16(ip + IPV4_ID, id);
-	put16(ip + IPV4_FRAGMENT, fragment);
-	put16(ip + IPV4_CSUM, 0);
+	be16_put(ip + IPV4_LEN, header + len);
+	be16_put(ip + IPV4_ID, id);
+	be16_put(ip + IPV4_FRAGMENT, fragment);
+	be16_put(ip + IPV4_CSUM, 0);
 	store_csum(ip + IPV4_CSUM, csum_add(0, ip, header));
 }
 
@@ -331,7 +311,7 @@ static void patch_csum(struct cut *c, struct outgoing *out, unsigned int offload
 		out->hdr.csum_offset = c->hdr->csum_offset;
 		return;
 	}
-	put16(at, 0);
+	be16_put(at, 0);
 	sum = csum_add_iov(sum, out->iov + out->frame, out->n - out->frame, c->l4, len);
 	store_csum(at, sum);
 }
@@ -341,10 +321,10 @@ static int send_segments(struct net_queue *q, struct cut *c)
 {
 	uint8_t *l4 = c->head + c->l4;
 	bool tcp = c->hdr->csum_offset == TCP_CSUM;
-	uint32_t sequence = get32(l4 + TCP_SEQUENCE);
+	uint32_t sequence = be32_get(l4 + TCP_SEQUENCE);
 	uint8_t flags = tcp ? l4[TCP_FLAGS] : 0;
-	unsigned int id = get16(c->head + c->l3 + IPV4_ID);
-	uint16_t fragment = get16(c->head + c->l3 + IPV4_FRAGMENT); /* don't fragment, or 0 */
+	unsigned int id = be16_get(c->head + c->l3 + IPV4_ID);
+	uint16_t fragment = be16_get(c->head + c->l3 + IPV4_FRAGMENT); /* don't fragment, or 0 */
 	uint16_t partial;
 	struct outgoing out;
 
@@ -356,12 +336,12 @@ static int send_segments(struct net_queue *q, struct cut *c)
 
 		patch_ip(c, len, id + i, fragment);
 		if (tcp) {
-			put32(l4 + TCP_SEQUENCE, sequence + (uint32_t)(i * c->size));
+			be32_put(l4 + TCP_SEQUENCE, sequence + (uint32_t)(i * c->size));
 			l4[TCP_FLAGS] =
 				flags & (uint8_t) ~((i ? TCP_CWR : 0) |
 						    (i + 1 < c->segments ? TCP_FIN | TCP_PSH : 0));
 		} else {
-			put16(l4 + UDP_LEN, len);
+			be16_put(l4 + UDP_LEN, len);
 		}
 		out_start(&out, q);
 		out_add(&out, c->head, c->payload);
@@ -384,13 +364,13 @@ static int send_fragments(struct net_queue *q, struct cut *c)
 	uint8_t *l4 = c->head + c->l4;
 	uint8_t extra[IPV6_FRAGMENT_HEADER] = {IPPROTO_UDP};
 	size_t extra_len = c->ipv6 ? sizeof(extra) : 0;
-	unsigned int id = get16(c->head + c->l3 + IPV4_ID);
+	unsigned int id = be16_get(c->head + c->l3 + IPV4_ID);
 	struct outgoing out;
 
 	store_csum(l4 + UDP_CSUM, csum_add_iov(0, c->iov, c->n, c->l4, c->len));
 	if (c->ipv6)
 		c->head[c->next] = IPPROTO_FRAGMENT;
-	put32(extra + 4, q->fragment_id);
+	be32_put(extra + 4, q->fragment_id);
 	for (unsigned int i = q->segments_sent; i < c->segments; i++) {
 		size_t offset = i * c->size, size = min_size(c->size, c->len - c->l4 - offset);
 		size_t own = i ? 0 : UDP_HEADER; /* with the checksum filled in */
@@ -399,7 +379,7 @@ static int send_fragments(struct net_queue *q, struct cut *c)
 
 		patch_ip(c, extra_len + size, id,
 			 (uint16_t)(offset / 8 | (more ? IPV4_MORE_FRAGMENTS : 0)));
-		put16(extra + 2, offset | (more ? IPV6_MORE_FRAGMENTS : 0));
+		be16_put(extra + 2, offset | (more ? IPV6_MORE_FRAGMENTS : 0));
 		out_start(&out, q);
 		out_add(&out, c->head, c->l4);
 		out_add(&out, extra, extra_len);

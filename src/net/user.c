@@ -35,6 +35,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/be.h"
 #include "base/iov.h"
 #include "net/user_impl.h"
 
@@ -76,11 +77,6 @@ static const struct opt_desc user_opt_table[] = {
 
 /* ---- what a guest can't have ---- */
 
-static size_t get16(const uint8_t *p)
-{
-	return (size_t)(p[0] << 8 | p[1]);
-}
-
 /* At the limit no new connections are made. UDP has no mark of what is new, and goes on for longer. */
 static bool user_is_refused(struct user *u, size_t len)
 {
@@ -89,7 +85,7 @@ static bool user_is_refused(struct user *u, size_t len)
 	size_t tcp = USER_ETH + (v6 ? 40 : (*ip & 15u) * 4);
 	bool is_new;
 
-	if (u->sockets < u->sockets_max || get16(u->in + 12) == ETHERTYPE_ARP)
+	if (u->sockets < u->sockets_max || be16_get(u->in + 12) == ETHERTYPE_ARP)
 		return false;
 	if (tcp + 14 <= len && ip[v6 ? 6 : 9] == IPPROTO_TCP)
 		is_new = (u->in[tcp + 13] & 0x12) == 0x02; /* SYN without ACK */
@@ -104,12 +100,12 @@ static bool user_is_refused(struct user *u, size_t len)
 /* What libslirp 4.7 doesn't look at itself, or not carefully. A datagram that says it is shorter than its header becomes a very long one. */
 static bool user_check_udp(const uint8_t *udp, size_t room)
 {
-	return room >= 8 && get16(udp + 4) >= 8 && get16(udp + 4) <= room;
+	return room >= 8 && be16_get(udp + 4) >= 8 && be16_get(udp + 4) <= room;
 }
 
 static bool user_check_ipv4(const uint8_t *ip, size_t room)
 {
-	size_t header = (*ip & 15u) * 4, whole = room < 20 ? 0 : get16(ip + 2);
+	size_t header = (*ip & 15u) * 4, whole = room < 20 ? 0 : be16_get(ip + 2);
 
 	if (*ip >> 4 != 4 || header < 20 || whole < header || whole > room)
 		return false;
@@ -121,7 +117,7 @@ static bool user_check_ipv4(const uint8_t *ip, size_t room)
 static bool user_check_ipv6(const struct user *u, const uint8_t *ip, size_t room)
 {
 	static const uint8_t link_local[15] = {0xfe, 0x80};
-	size_t whole = room < 40 ? SIZE_MAX : 40 + get16(ip + 4);
+	size_t whole = room < 40 ? SIZE_MAX : 40 + (size_t)be16_get(ip + 4);
 	const uint8_t *to = ip + 24;
 
 	if (*ip >> 4 != 6 || whole > room)
@@ -136,7 +132,7 @@ static bool user_check_ipv6(const struct user *u, const uint8_t *ip, size_t room
 
 static bool user_check(const struct user *u, const uint8_t *frame, size_t len)
 {
-	switch (get16(frame + 12)) {
+	switch (be16_get(frame + 12)) {
 	case ETHERTYPE_IP:
 		return user_check_ipv4(frame + USER_ETH, len - USER_ETH);
 	case ETHERTYPE_IPV6:

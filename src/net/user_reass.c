@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/be.h"
 #include "base/csum.h"
 
 #define REASS_NS    UINT64_C(30000000000)
@@ -65,17 +66,6 @@ struct user_fragment {
 	bool more;
 };
 
-static uint16_t get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static void put16(uint8_t *p, size_t v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
 int user_reass_init(struct user_reass *r)
 {
 	r->datagram = calloc(USER_DATAGRAMS, sizeof(*r->datagram));
@@ -90,16 +80,16 @@ void user_reass_free(struct user_reass *r)
 
 bool user_is_fragment(const uint8_t *frame, size_t len)
 {
-	return len >= ETH + IP_MIN && get16(frame + 12) == 0x0800 &&
-	       get16(frame + ETH + IP_FRAGMENT) & (uint16_t)~IP_DONT;
+	return len >= ETH + IP_MIN && be16_get(frame + 12) == 0x0800 &&
+	       be16_get(frame + ETH + IP_FRAGMENT) & (uint16_t)~IP_DONT;
 }
 
 /* false: it makes no sense. */
 static bool parse(const uint8_t *frame, size_t len, struct user_fragment *f)
 {
 	const uint8_t *ip = frame + ETH;
-	uint16_t word = get16(ip + IP_FRAGMENT);
-	size_t packet = get16(ip + IP_LEN);
+	uint16_t word = be16_get(ip + IP_FRAGMENT);
+	size_t packet = be16_get(ip + IP_LEN);
 
 	f->ip = ip;
 	f->header = (*ip & 15u) * 4;
@@ -190,9 +180,9 @@ const uint8_t *user_reass_add(struct user_reass *r, const uint8_t *frame, size_t
 		return NULL;
 	d->used = false;
 	ip = d->bytes + PAYLOAD - d->header;
-	put16(ip + IP_LEN, d->header + d->total);
-	put16(ip + IP_FRAGMENT, 0);
-	put16(ip + IP_CSUM, 0);
+	be16_put(ip + IP_LEN, d->header + d->total);
+	be16_put(ip + IP_FRAGMENT, 0);
+	be16_put(ip + IP_CSUM, 0);
 	csum = csum_finish(csum_add(0, ip, d->header));
 	memcpy(ip + IP_CSUM, &csum, sizeof(csum));
 	*len = ETH + d->header + d->total;
