@@ -208,6 +208,7 @@ class Context:
                     silence.renew()
                 if begun != before[1]:
                     check.renew()
+                    say(scenario=self.name, check=BEGIN.findall(output)[-1])
             if emulators_fault(output or "", vm.errors):
                 self.stuck = "the lab's emulator did wrong"
                 break

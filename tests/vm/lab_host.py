@@ -19,7 +19,8 @@ from lab_context import SCENARIOS, SILENCE, scenario  # noqa: E402
 from lab_nics import GUEST_MAC, HOST_MAC, Host, need_stream  # noqa: E402
 
 GROUP = "host"
-MIB, SMALL = 64, 8
+MIB = 256  # each way
+CARDS = "virtio-net-pci", "rtl8139", "e1000"
 MACS = GUEST_MAC.format(0), GUEST_MAC.format(1)
 OTHER = "52:54:00:aa:bb:0f"
 
@@ -28,6 +29,10 @@ def make_wire(s):
     subprocess.run(["modprobe", "-a", "vhost_net", "macvtap"], check=False)
     s.ns.shell(f"ip link delete t0; ip link add w0 type veth peer name t0 address {HOST_MAC}; "
                "ip link set w0 up; ip link set t0 up; ip address add 10.0.0.1/24 dev t0")
+
+
+def make_bridge(s):
+    s.ns.shell("ip link add br0 type bridge; ip link set br0 up; ip link set w0 master br0")
 
 
 class LinuxGuest:
@@ -72,7 +77,7 @@ def macvtap_linux(s):
     """A MacVTap with vhost: traffic, another address, the cable below."""
     make_wire(s)
     guest = LinuxGuest(s, "macvtap,link=w0,vhost=on", [
-        "ask:note,on", "ping_host", f"stream:{MIB},{MIB // 2}", f"iperf:{MIB}",
+        "ask:note,on", "ping_host", f"stream:{MIB},64", f"iperf:{MIB}",
         "ask:wire,down", "carrier:0,eth0", "ask:wire,up", "carrier:1,eth0", "setup", "ping_host:4",
         "ip:link,set,eth0,down", f"ip:link,set,eth0,address,{OTHER}", "setup", "ask:moved", "ping_host:5", "complaints"],
         smp=2)
@@ -82,7 +87,7 @@ def macvtap_linux(s):
             raise Failure(f"vhost: {guest.vhost('on')}")
     s.judge_ping(guest.vm)
     with s.judge("stream"):
-        need_stream(guest.host, s.section(guest.vm, f"stream:{MIB},{MIB // 2}"), MIB)
+        need_stream(guest.host, s.section(guest.vm, f"stream:{MIB},64"), MIB)
     s.judge_iperf(guest.vm, MIB)
     with s.judge("cable"):
         s.need(s.section(guest.vm, "carrier:0,eth0"), "carrier=0")
@@ -97,15 +102,47 @@ def macvtap_linux(s):
     s.judge_complaints(guest.vm)
 
 
-@scenario(GROUP, "boot", "ping", "stream", "power-off")
-def macvtap_e1000(s):
-    """A card that isn't virtio, on a MacVTap."""
+def cards(s, netdev):
+    """One guest, each of whose cards is on a back end of that kind."""
+    checks, words, addresses = [], [], []
+    for n, card in enumerate(CARDS):
+        mac = GUEST_MAC.format(n)
+        s.ns.shell(f"ip address replace 10.0.{n}.1/24 dev t0; "
+                   f"ip neighbour replace 10.0.{n}.2 lladdr {mac} dev t0 nud permanent")
+        checks += [f"carrier:1,eth{n}", f"ping_host:5,10.0.{n}.1", f"stream:{MIB},64,10.0.{n}.1"]
+        words += ["-netdev", f"{netdev},id=n{n}", "-device", f"{card},netdev=n{n},mac={mac}"]
+        addresses.append(f"vireo.ip=10.0.{n}.2/24@eth{n}")
+    host = Host(s, f"t0:{MACS[0]}")
+    s.stack.callback(host.close)
+    vm = s.start("bookworm", ["boot", *checks, "complaints"], *words, nic=None, initrd="bookworm-nics",
+                 module_parameters=" ".join(addresses))
+    s.judge_boot(vm, 1)
+    if s.follow(vm, host.ask):
+        s.end(vm)
+    for n, card in enumerate(CARDS):
+        with s.judge(f"{card}-ping"):
+            s.need(s.section(vm, f"ping_host:5,10.0.{n}.1"), r" 0% packet loss")
+        with s.judge(f"{card}-stream"):
+            need_stream(host, s.section(vm, f"stream:{MIB},64,10.0.{n}.1"), MIB)
+    s.judge_complaints(vm)
+
+
+CARDS_RESULTS = "boot", *(f"{card}-{result}" for card in CARDS for result in ("ping", "stream")), "dmesg", "power-off"
+
+
+@scenario(GROUP, *CARDS_RESULTS)
+def macvtap_cards(s):
+    """MacVTaps on one interface."""
     make_wire(s)
-    guest = LinuxGuest(s, "macvtap,link=w0", ["ping_host", f"stream:{SMALL},{SMALL}"], device="e1000")
-    guest.run()
-    s.judge_ping(guest.vm)
-    with s.judge("stream"):
-        need_stream(guest.host, s.section(guest.vm, f"stream:{SMALL},{SMALL}"), SMALL)
+    cards(s, "macvtap,link=w0")
+
+
+@scenario(GROUP, *CARDS_RESULTS)
+def bridge_cards(s):
+    """TAPs that vireo makes, in one bridge."""
+    make_wire(s)
+    make_bridge(s)
+    cards(s, "tap,br=br0,vhost=off")
 
 
 def two_guests(s, result, netdev):
@@ -128,7 +165,7 @@ def two_guests_meet(s):
     make_wire(s)
     two_guests(s, "macvtap", "macvtap,link=w0,vhost=on")
     two_guests(s, "macvtap-vhost-off", "macvtap,link=w0,vhost=off")
-    s.ns.shell("ip link add br0 type bridge; ip link set br0 up; ip link set w0 master br0")
+    make_bridge(s)
     two_guests(s, "bridge", "tap,br=br0,vhost=on")
     two_guests(s, "bridge-vhost-off", "tap,br=br0,vhost=off")
 

@@ -20,7 +20,7 @@ from unprivileged import Unprivileged  # noqa: E402
 GROUP = "user"
 HOST = pathlib.Path(__file__).with_name("ip_host.py")
 RESULTS = ("boot", "dhcp", "ping", "iperf3", "out", "in", "names", "dump", "dmesg", "power-off")
-FETCH_MIB, SERVE_MIB, IPERF_MIB = 32, 16, 32
+FETCH_MIB, SERVE_MIB, IPERF_MIB = 256, 256, 64
 NET = "user,id=n0,net=10.0.0.0/24,host=10.0.0.1,dhcpstart=10.0.0.50,dns=10.0.0.3,hostfwd=tcp:127.0.0.1:7000-:7000"
 
 

@@ -15,13 +15,12 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from harness import BUILD, Failure, Process, tail, total, wait_until  # noqa: E402
-from lab_context import FULL, SCENARIOS, SILENCE, scenario  # noqa: E402
+from lab_context import SCENARIOS, SILENCE, scenario  # noqa: E402
 from lab_nics import GUEST_MAC, HOST_MAC, Host, need_stream  # noqa: E402
 
 GROUP = "vhost"
-# A lab on a busy machine moves 200 KiB/s at times, and a check is to say something now and then.
-MIB = 64 if FULL else 8
-ROUND = 2
+MIB, ROUND = 256, 32  # each way; a check is to say something now and then
+IPERF_MIB, TRACED_MIB = 64, 12
 SMALL = 2
 FLOWS = "env:TMPDIR=/dev/shm,iperf3,-c,10.0.0.1,-t,4,-P,8,-i,0"
 NET = "tap,id=n0,ifname=t0,script=no,downscript=no"
@@ -135,8 +134,8 @@ class VhostScenario:
 def vhost_on(s):
     """vhost=on: everything that a person would look at; reload, cable and reboot under traffic."""
     v = VhostScenario(s, ",vhost=on", [
-        "ask:note,on", "ping_host", f"stream:{MIB},{ROUND}", f"iperf:{MIB}",
-        "ethtool:-K,eth0,tso,off,gso,off", "ask:trace,on", f"iperf:{MIB + 4}", "ask:trace,off",
+        "ask:note,on", "ping_host", f"stream:{MIB},{ROUND}", f"iperf:{IPERF_MIB}",
+        "ethtool:-K,eth0,tso,off,gso,off", "ask:trace,on", f"iperf:{TRACED_MIB}", "ask:trace,off",
         "ethtool:-K,eth0,tso,on,gso,on",
         "ask:link,off", "ask:note,out", "ask:link,on", "carrier:1,eth0", "ask:note,in", "ping_host:2",
         "reloads:virtio_net,4,200,2", "ask:note,reloaded", "complaints",
@@ -152,7 +151,7 @@ def vhost_on(s):
         s.need(s.section(v.vm, "ping_host"), r" 0% packet loss")
     with s.judge("stream"):
         v.stream(MIB, f"stream:{MIB},{ROUND}")
-    s.judge_iperf(v.vm, MIB)
+    s.judge_iperf(v.vm, IPERF_MIB)
     with s.judge("no-system-calls"):
         s.section(v.vm, "ask:trace,off")
         calls = {name: int(n) for n, name in re.findall(
@@ -161,7 +160,7 @@ def vhost_on(s):
         frames, exits = v.notes["traced"]
         # What the guest writes to its console costs exits, and calls for each: but nothing else does.
         console = sum(calls.pop(name, 0) for name in ("ioctl", "write", "futex", "epoll_wait", "epoll_pwait2"))
-        if frames < MIB * 600 or sum(calls.values()) > 100 or console > 4 * exits + 200:
+        if frames < TRACED_MIB * 600 or sum(calls.values()) > 100 or console > 4 * exits + 200:
             raise Failure(f"{frames} frames, {exits} exits, and these calls:\n{tail(v.notes['calls'])}")
     with s.judge("link"):
         v.expect("out", "fallback: the cable is out")

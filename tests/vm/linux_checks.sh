@@ -74,7 +74,7 @@ topology()
 
 ping_host()
 {
-	ping -c "${1:-3}" -W 10 $host
+	ping -c "${1:-3}" -W 10 "${2:-$host}"
 }
 
 # TCP of so many MiB to the host, and from it.
@@ -180,14 +180,16 @@ fetch()
 	wget -q -O - "http://$host:$1/$2" | md5sum
 }
 
-# So many random MiB ($2) to who connects to port $1.
+# So many MiB ($2) to who connects to port $1. By itself nc would write a KiB at a time.
 serve()
 {
-	dd if=/dev/urandom of=/dev/shm/served bs=1M count="$2" 2> /dev/null
-	md5sum < /dev/shm/served
+	dd if=/dev/urandom of=/dev/shm/served bs=1M count=1 2> /dev/null
+	# shellcheck disable=SC2016	# expanded later
+	echo 'for n in $(seq "$1"); do cat /dev/shm/served; done' > /dev/shm/serve
+	sh /dev/shm/serve "$2" | md5sum
 	echo "serving"
-	nc -l -p "$1" < /dev/shm/served > /dev/null
-	rm /dev/shm/served
+	nc -l -p "$1" -e sh /dev/shm/serve "$2"
+	rm /dev/shm/serve*
 }
 
 # Asks the name server $1.

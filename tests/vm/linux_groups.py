@@ -141,7 +141,7 @@ class Group:
             self.results[scenario, value["result"]] = value
         elif "again" in value:
             self.warn(f"{scenario} was run again: {value['again']}")
-        else:
+        elif "check" not in value:  # which only says how far it is
             self.over.add(scenario)
 
     def read(self):

@@ -76,20 +76,26 @@ pings()
 }
 
 # TCP of so many MiB to the host, and from it, with checksums, in rounds of $2 MiB. The connection's other end is $3.
+# By itself nc would read and write a KiB at a time, each of which is a frame of its own.
+# shellcheck disable=SC2016	# what the inner shells expand
 stream()
 {
-	local left=$1 round=$2 n
+	local left=$1 round=$2
 	[ -e $data ] || head -c 1048576 /dev/urandom > $data
 	echo "mib=$(md5sum < $data)"
 	while [ "$left" -gt 0 ]; do
 		[ "$left" -ge "$round" ] || round=$left
 		left=$((left - round))
-		n=0
-		while [ $n -lt "$round" ]; do
-			cat $data
-			n=$((n + 1))
-		done | nc "${3:-$host}" 7001
-		echo "round=$round from=$(echo "$round" | nc "${3:-$host}" 7002 | md5sum)"
+		nc "${3:-$host}" 7001 -e sh -c '
+			echo "$2"
+			for n in $(seq "$2"); do
+				cat "$1"
+			done
+			read -r answer
+			echo "$answer" >&3' push $data "$round" 3>&1
+		nc "${3:-$host}" 7002 -e sh -c '
+			echo "$1"
+			echo "round=$1 from=$(md5sum)" >&3' pull "$round" 3>&1
 	done
 	read -r now _ < /proc/uptime
 	echo "at $now"
@@ -190,6 +196,7 @@ counters()
 	ask counters
 	setup
 	carrier 1 eth0
+	ethtool -S eth0 2> /dev/null | sed 's/^/before: /'
 	ask ping 10.0.0.2 1-1472/13
 	ping -q -A -c 20 -W 20 -s 700 "$host"
 	ethtool -S eth0 2> /dev/null

@@ -15,7 +15,7 @@ with a line on standard output:
 
 TCP, each connection in a thread of its own:
 
-	7001	takes what comes, and says how much it was and which checksums its MiB have
+	7001	reads a number of MiB, takes so many, and says how much it was and which checksums its MiB have
 	7002	reads a number of MiB, and sends so many
 """
 import hashlib
@@ -58,18 +58,13 @@ def mac_bytes(mac):
 # ---- TCP ----
 
 def receive(connection):
-    sums, count, data = [], 0, bytearray()
-    while True:
-        more = connection.recv(MIB)
-        data += more
-        count += len(more)
-        while len(data) >= MIB or data and not more:
-            found = checksum(data[:MIB])
-            if found not in sums:
-                sums.append(found)
-            del data[:MIB]
-        if not more:
-            break
+    sums, count, data = [], 0, connection.makefile("rb")
+    for _ in range(int(data.readline())):
+        mib = data.read(MIB)
+        count += len(mib)
+        found = checksum(mib)
+        if found not in sums:
+            sums.append(found)
     connection.sendall(f"received={count} sums={','.join(sums[:5])}\n".encode())
 
 

@@ -41,7 +41,7 @@ class Shell(lab_context.Context):
     def results(self, script, capsys):
         self.judge_all(script)
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        return {line["result"]: line["message"] for line in lines}
+        return {line["result"]: line["message"] for line in lines if "result" in line}
 
 
 @pytest.fixture
