@@ -29,9 +29,11 @@
 #define SCORE_MAX  (24 * SCORE_HIT)
 /* On the second and later attempts, it is given up again when that much is lost. */
 #define SCORE_RETRY (8 * SCORE_HIT)
-/* How long there is no spinning, or no long one, in times that work came. */
+/* How long there is no spinning, or no long one, in times that work came. What a retry costs that fails, SCORE_RETRY
+ * in vain, is little beside so many wake-ups. */
 #define PAUSE_MIN 64u
-#define PAUSE_MAX 4096u
+#define PAUSE_MAX 1024u
+#define CAP_MAX	  4096u
 
 void loop_poller_add(struct loop *loop, struct loop_poller *p)
 {
@@ -101,11 +103,11 @@ void loop_pollers_woken(struct loop *loop)
 }
 
 /* Twice as long as the last time. */
-static unsigned int next_time(unsigned int *next)
+static unsigned int next_time(unsigned int *next, unsigned int max)
 {
 	unsigned int n = *next > PAUSE_MIN ? *next : PAUSE_MIN;
 
-	*next = n < PAUSE_MAX ? 2 * n : n;
+	*next = n < max ? 2 * n : n;
 	return n;
 }
 
@@ -133,7 +135,7 @@ static bool spin_shorter(struct loop *loop, uint64_t than)
 	if (!loop->caught || enough > than / 2)
 		return false;
 	loop->cap = enough > WINDOW_STEP_NS ? enough : WINDOW_STEP_NS;
-	loop->cap_left = next_time(&loop->next_cap);
+	loop->cap_left = next_time(&loop->next_cap, CAP_MAX);
 	loop->spin_score = 0;
 	return true;
 }
@@ -148,7 +150,7 @@ static void spin_miss(struct loop *loop, uint64_t max)
 		return;
 	if (!spin_shorter(loop, spent)) {
 		loop->spin_score = SCORE_RETRY - SCORE_MAX;
-		loop->spin_pause = next_time(&loop->next_pause);
+		loop->spin_pause = next_time(&loop->next_pause, PAUSE_MAX);
 		loop->cap = 0;
 	}
 	loop->caught = 0;

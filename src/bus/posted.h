@@ -25,10 +25,11 @@
  * when the device goes quiet. From then on the next write exits, and wakes. Shadows need nobody;
  * once there is traffic they stand until the BAR moves or the mode changes.
  *
- * What a model promises. A region with marks has short handlers (store the tail, leave the work to
- * the I/O thread), which never wait for an I/O thread; they run on any thread that drains. The I/O
- * thread drains before it serves a doorbell (posted_bell()) and before it reads by itself what the
- * guest posts. A register with a doorbell isn't marked as posted.
+ * What a model promises. A region with marks has short handlers (store the tail; leave the work to
+ * the I/O thread, or do a burst of it where a vCPU drains), which never wait for an I/O thread; they
+ * run on any thread that drains. The I/O thread drains before it serves a doorbell (posted_bell())
+ * and before it reads by itself what the guest posts. A register with a doorbell isn't marked as
+ * posted.
  *
  *	posted_init()				in realize
  *	posted_mark(p, region, offset, size)	before the region is mapped

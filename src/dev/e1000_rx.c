@@ -93,14 +93,16 @@ static int rx_buffer(const struct e1000 *e, uint32_t index, struct iovec *iov, i
 }
 
 /* A frame that needs several descriptors is better off where it is until the driver has given them: on
- * the card it would wait in the packet buffer. Unless there will never be more. */
+ * the card it would wait in the packet buffer. Unless there will never be more, or not all are taken that
+ * there are. */
 static bool rx_waits(const struct e1000 *e)
 {
 	size_t need = nic_frame_max(&e->nic) + ETH_FCS;
+	uint32_t left = e1000_ring_left(&e->rx_ring);
 
 	if (need > e->rx.longest)
 		need = e->rx.longest;
-	return e->rx.room < need && e1000_ring_left(&e->rx_ring) < e->rx_ring.n - 1 && !e->looping;
+	return e->rx.room < need && e->rx.slots == left && left < e->rx_ring.n - 1 && !e->looping;
 }
 
 int e1000_rx_buffers(struct nic *nic, struct iovec *iov, int max)

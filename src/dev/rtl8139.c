@@ -63,13 +63,39 @@ static struct rtl8139 *rtl8139_of(struct nic *nic)
 
 /* ---- interrupts ---- */
 
+/* Linux's 8139cp may enable receive interrupts while its poll is due (it ends a poll before it takes its lock: an
+ * interrupt in between begins the next one, and disables them, just before they are enabled). Its handler then leaves
+ * them to a poll which, if it runs in a thread of the kernel, never comes to run: the level interrupts again at once. A
+ * real machine goes on by some instructions between two interrupts, a virtual one may not. So when a handler has left
+ * what interrupts for so many times, the line is low until it is acknowledged or for this time. */
+#define UNSERVED_MAX 16u
+#define IRQ_HELD_NS  UINT64_C(10000000)
+
 static void update_irq(struct rtl8139 *r)
 {
-	bool level = rtl8139_get16(r, REG_ISR) & rtl8139_get16(r, REG_IMR);
+	bool level =
+		rtl8139_get16(r, REG_ISR) & rtl8139_get16(r, REG_IMR) && !r->irq_held.deadline_ns;
 
 	if (level && !__atomic_load_n(&r->pci.intx_level, __ATOMIC_RELAXED))
 		counter_add(&r->nic.counters.interrupts, 1);
 	pci_intx_set(&r->pci, level);
+}
+
+static void irq_held_over(struct nic_timer *t)
+{
+	update_irq((struct rtl8139 *)((uint8_t *)t - offsetof(struct rtl8139, irq_held)));
+}
+
+/* ISR was written: what interrupts now was left as it was. */
+static void note_served(struct rtl8139 *r)
+{
+	if (!(rtl8139_get16(r, REG_ISR) & rtl8139_get16(r, REG_IMR))) {
+		r->unserved = 0;
+		nic_timer_cancel(&r->irq_held);
+	} else if (++r->unserved >= UNSERVED_MAX) {
+		r->unserved = 0;
+		nic_timer_set(&r->irq_held, loop_now_ns() + IRQ_HELD_NS);
+	}
 }
 
 void rtl8139_interrupt(struct rtl8139 *r, uint16_t bits)
@@ -167,12 +193,19 @@ static void rx_retry(struct nic_timer *t)
 	nic_rx_kick(t->nic);
 }
 
+/* Some drivers turn the receiver on before they say where the ring is: until then frames wait, and don't go to
+ * address 0. */
+static bool has_ring(const struct rtl8139 *r)
+{
+	return rtl8139_cplus_rx(r) ? rtl8139_get64(r, REG_RDSAR) : rtl8139_get32(r, REG_RBSTART);
+}
+
 static int rtl8139_rx_buffers(struct nic *nic, struct iovec *iov, int max)
 {
 	struct rtl8139 *r = rtl8139_of(nic);
 	int n;
 
-	if (!(r->reg[REG_CR] & CR_RE) || !pci_may_dma(&r->pci))
+	if (!(r->reg[REG_CR] & CR_RE) || !has_ring(r) || !pci_may_dma(&r->pci))
 		return 1;
 	n = rtl8139_cplus_rx(r) ? rtl8139_cplus_rx_buffers(r, iov, max)
 				: rtl8139_classic_rx_buffers(r, iov, max);
@@ -345,6 +378,8 @@ static void soft_reset(struct rtl8139 *r)
 	rtl8139_put32(r, REG_TCR, TCR_RESET | (r->opt_cplus ? VERSION_CPLUS : VERSION_CLASSIC));
 	restart_timer(r);
 	r->timer_used = false;
+	r->unserved = 0;
+	nic_timer_cancel(&r->irq_held);
 	stop_tx(r);
 	stop_rx(r);
 	update_filter(r);
@@ -386,6 +421,11 @@ static void written_ring(struct rtl8139 *r, unsigned int reg, uint32_t old, uint
 		rtl8139_cplus_stop_tx(r);
 }
 
+static void written_rbstart(struct rtl8139 *r, unsigned int reg, uint32_t old, uint32_t value)
+{
+	nic_rx_kick(&r->nic);
+}
+
 static void written_capr(struct rtl8139 *r, unsigned int reg, uint32_t old, uint32_t value)
 {
 	rtl8139_classic_read(r);
@@ -408,6 +448,7 @@ static void written_isr(struct rtl8139 *r, unsigned int reg, uint32_t old, uint3
 	rtl8139_put16(r, REG_ISR, (uint16_t)(old & ~value));
 	if (value & INT_PUN)
 		rtl8139_put16(r, REG_CSCR, rtl8139_get16(r, REG_CSCR) & ~CSCR_LINK_CHANGE);
+	note_served(r);
 	update_irq(r);
 	rtl8139_cplus_rx_again(r);
 }
@@ -504,7 +545,7 @@ static const struct reg_desc regs[] = {
 	{REG_IDR + 4, 4, 0, 0x0000ffff, written_filter},
 	{REG_MAR, 4, 0, 0xffffffff, written_filter},
 	{REG_MAR + 4, 4, 0, 0xffffffff, written_filter},
-	{REG_RBSTART, 4, 0, 0xffffffff, NULL},
+	{REG_RBSTART, 4, 0, 0xffffffff, written_rbstart},
 	{REG_CR, 1, 0, CR_RE | CR_TE, written_cr},
 	{REG_TCR, 4, 0, 0x030f07f0, NULL},
 	{REG_RCR, 4, 0, 0x0f03ffbf, written_filter},
@@ -658,6 +699,7 @@ static int rtl8139_realize(struct device *dev, struct err *err)
 	}
 	nic_timer_init(&r->timer, &r->nic, timer_expired);
 	nic_timer_init(&r->rx_retry, &r->nic, rx_retry);
+	nic_timer_init(&r->irq_held, &r->nic, irq_held_over);
 	fill_eeprom(r);
 	return 0;
 }

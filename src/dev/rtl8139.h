@@ -169,7 +169,9 @@ struct rtl8139 {
 	uint8_t rx_index; /* C+ */
 	unsigned int n_rx_slots;
 	struct rtl8139_slot rx_slot[RTL8139_RING];
-	bool rx_dry; /* found no receive descriptor, and said so */
+	unsigned int unserved;	   /* writes to ISR that left what interrupts */
+	struct nic_timer irq_held; /* runs: no interrupt until then */
+	bool rx_dry;		   /* found no receive descriptor, and said so */
 	uint64_t rx_retry_ns;
 	struct nic_timer rx_retry;
 

@@ -10,7 +10,7 @@
  * A doorbell that wakes the I/O thread for a frame or two, each time that one has come in, is slower than an exit, after
  * which the vCPU's thread sends by itself: whoever waits for an answer waits for two wake-ups. So it is judged every
  * BELLS times; if that was what it did mostly, it is taken away, and stands again when there are many exits instead,
- * after a rest that is longer each time.
+ * after a rest that is longer each time, and is judged sooner.
  *
  * One register changes by itself: TCTR. A driver that has touched it or TimerInt since the last reset gets no
  * shadow; for one that reads it for the first time when the shadow stands, the I/O thread keeps it going as long
@@ -29,11 +29,12 @@
 #define SHADOW_SIZE 4096		    /* a page; the BAR has the first 256 bytes of it */
 
 #define BELLS	    64u
+#define BELLS_RETRY 16u /* after a rest */
 #define FEW_FRAMES  2u
 #define POLLS	    16u /* within POLLS_NS: the doorbell is tried again */
 #define POLLS_NS    UINT64_C(1000000)
 #define REST_MIN_NS UINT64_C(50000000)
-#define REST_MAX_NS UINT64_C(1600000000)
+#define REST_MAX_NS UINT64_C(400000000)
 
 static struct bus_region *memory_of(struct rtl8139 *r)
 {
@@ -94,13 +95,14 @@ void rtl8139_posted_polled(struct rtl8139 *r)
 static void judge_bell(struct rtl8139 *r, uint64_t sent)
 {
 	uint64_t received = counter_get(&r->nic.counters.rx_frames);
+	unsigned int enough = r->bell_rest_ns ? BELLS_RETRY : BELLS;
 
 	if (sent <= FEW_FRAMES && received != r->bell_received && loop_had_slept(r->nic.loop))
 		r->bells_late++;
 	r->bell_received = received;
-	if (++r->bells < BELLS)
+	if (++r->bells < enough)
 		return;
-	if (r->bells_late >= BELLS - BELLS / 4) {
+	if (r->bells_late >= enough - enough / 4) {
 		r->bell_rest_ns = r->bell_rest_ns ? r->bell_rest_ns * 2 : REST_MIN_NS;
 		if (r->bell_rest_ns > REST_MAX_NS)
 			r->bell_rest_ns = REST_MAX_NS;
@@ -210,8 +212,8 @@ void rtl8139_posted_unrealize(struct rtl8139 *r)
 {
 	if (!r->opt_posted)
 		return;
+	loop_call(r->nic.loop, detach, r); /* from now on nobody else takes the doorbell away */
 	set_bell(r, false);
-	loop_call(r->nic.loop, detach, r);
 	close(r->bell_fd.fd);
 	/* Frames still come in, and set registers. */
 	pthread_mutex_lock(&r->pci.dev.lock);

@@ -241,7 +241,8 @@ static void test_too_long(void **state)
 	e_free(d);
 }
 
-/* A frame of several descriptors waits for the last of them. */
+/* A frame of several descriptors waits for the last of them; but not for more than can be taken for one: 63 of the
+ * smallest buffers are less than the longest frame. */
 static void test_waits(void **state)
 {
 	struct e_driver *d = e_new();
@@ -258,6 +259,12 @@ static void test_waits(void **state)
 		assert_int_equal(e_rx_len(e_rx_take(d)), 2048);
 	assert_int_equal(e_rx_len(e_rx_take(d)), sizeof(f) + 4 - 4 * 2048);
 	assert_int_equal(e_load(d, E1000_MPC), 0);
+
+	d->nf->fake.net.frame_max = NET_FRAME_MAX;
+	e_setup_rx(d, 128, RCTL_BAM | RCTL_LPE | 3u << 16);
+	e_store(d, E1000_RDT, 100);
+	assert_true(e_rx(d, f, 60));
+	assert_true(e_rx(d, f, sizeof(f)));
 	e_free(d);
 }
 

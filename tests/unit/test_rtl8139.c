@@ -454,6 +454,49 @@ static bool is_taken(struct nic_fixture *nf, const uint8_t to[6], uint16_t statu
 	return take_classic(nf, &ring, frame, 64, status);
 }
 
+/* Some drivers turn the receiver on, and say only then where the ring is, as Linux's 8139too once did: frames that
+ * come in between don't go to address 0. */
+static void test_ring_last(void **state)
+{
+	struct nic_fixture *nf = nf_new("rtl8139", CLASSIC);
+	struct classic_ring ring = {0, 32768};
+	uint8_t frame[100];
+
+	make_frame(frame, sizeof(frame), mac);
+	for (int round = 0; round < 2; round++) {
+		reset_chip(nf);
+		nf_rx(nf, frame, sizeof(frame));
+		nf_store(nf, REG_CR, 1, CR_RE | CR_TE);
+		nf_store(nf, REG_RCR, 4, RCR_TOO | RCR_AB | RCR_APM);
+		nf_run(nf);
+		assert_int_equal(nf_get(nf, 0, 8), 0);
+		assert_int_equal(nf_load(nf, REG_ISR, 2), 0);
+		nf_store(nf, REG_RBSTART, 4, RING);
+		nf_run(nf);
+		ring.at = 0;
+		assert_true(take_classic(nf, &ring, frame, sizeof(frame), 0x4001));
+		assert_int_equal(nf_load(nf, REG_CR, 1), CR_RE | CR_TE | CR_BUFE);
+	}
+	nf_free(nf);
+
+	nf = nf_new("rtl8139", OPTIONS);
+	nf_put(nf, 0, 4, 0xf000ff53); /* as a BIOS leaves it: bit 31 would be OWN */
+	nf_put(nf, 8, 4, RXB);
+	reset_chip(nf);
+	nf_rx(nf, frame, sizeof(frame));
+	nf_store(nf, REG_CPCR, 2, CPCR_CPRX | CPCR_CPTX);
+	nf_store(nf, REG_CR, 1, CR_RE | CR_TE);
+	nf_store(nf, REG_RCR, 4, RCR_AB | RCR_APM);
+	nf_run(nf);
+	assert_int_equal(nf_get(nf, 0, 4), 0xf000ff53);
+	put_rx(nf, 0, EOR, 1536);
+	nf_store(nf, REG_RDSAR, 4, RXD);
+	nf_run(nf);
+	assert_int_equal(nf_get(nf, RXD, 4) & 0x1fff, sizeof(frame) + 4);
+	assert_memory_equal(nf->ram + RXB, frame, sizeof(frame));
+	nf_free(nf);
+}
+
 static void test_filter(void **state)
 {
 	struct nic_fixture *nf = start_classic();
@@ -623,6 +666,35 @@ static void test_timer(void **state)
 	nf_free(nf);
 }
 
+/* A handler that leaves what interrupts, again and again, is let go on for a while. */
+static void test_interrupt_storm(void **state)
+{
+	struct nic_fixture *nf = start_cplus(0);
+	unsigned int n;
+
+	nf_store(nf, REG_IMR, 2, INT_SWINT);
+	nf_store(nf, REG_TPPOLL, 1, TPPOLL_FSWINT);
+	for (int i = 0; i < 2; i++) {
+		assert_true(nf_irq(nf));
+		for (n = 0; nf_irq(nf); n++) {
+			assert_true(n < 16);
+			nf_store(nf, REG_ISR, 2, INT_ROK);
+			nf_run(nf);
+		}
+		assert_int_equal(n, 16);
+		assert_int_equal(nf_load(nf, REG_ISR, 2), INT_SWINT);
+		for (n = 0; n < 500 && !nf_irq(nf); n++)
+			nf_run_ms(nf, 2);
+	}
+	for (n = 0; n < 16; n++)
+		nf_store(nf, REG_ISR, 2, INT_ROK);
+	assert_false(nf_irq(nf));
+	nf_store(nf, REG_ISR, 2, INT_SWINT); /* as soon as it is acknowledged, the next one comes */
+	nf_store(nf, REG_TPPOLL, 1, TPPOLL_FSWINT);
+	assert_true(nf_irq(nf));
+	nf_free(nf);
+}
+
 static void test_soft_reset(void **state)
 {
 	struct nic_fixture *nf = start_cplus(0);
@@ -660,6 +732,7 @@ int main(void)
 		cmocka_unit_test(test_classic_full_ring),
 		cmocka_unit_test(test_classic_too_long),
 		cmocka_unit_test(test_classic_restart),
+		cmocka_unit_test(test_ring_last),
 		cmocka_unit_test(test_filter),
 		cmocka_unit_test(test_filter_leaves_no_trace),
 		cmocka_unit_test(test_loopback),
@@ -667,6 +740,7 @@ int main(void)
 		cmocka_unit_test(test_link),
 		cmocka_unit_test(test_mii),
 		cmocka_unit_test(test_timer),
+		cmocka_unit_test(test_interrupt_storm),
 		cmocka_unit_test(test_soft_reset),
 	};
 
