@@ -51,6 +51,11 @@ static int acl_include(struct acl *acl, const struct words *w, unsigned int dept
 	char *path;
 	int r;
 
+	if (w->at[1][0] != '/')
+		return err_set(err, -EINVAL,
+			       "include %.*s: not a path from the root (its caller chooses what "
+			       "folder the program is in)",
+			       w->len[1] > 64 ? 64 : (int)w->len[1], w->at[1]);
 	if (depth + 1 >= ACL_DEPTH_MAX)
 		return err_set(err, -ELOOP, "more than %d files within files", ACL_DEPTH_MAX);
 	path = strndup(w->at[1], w->len[1]);

@@ -7,7 +7,7 @@
  *	deny br1
  *	allow all
  *	deny all
- *	include FILE
+ *	include FILE            its path from the root
  *
  * What no rule allows is denied, and a deny wins over any allow, wherever either stands. So an included
  * file can take away, too. The same words with the same meaning as in QEMU's bridge.conf.

@@ -8,6 +8,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/eventfd.h"
+
 int msi_vector_init(struct msi_vector *v)
 {
 	*v = (struct msi_vector){.gsi = -1};
@@ -72,9 +74,9 @@ void msi_vector_clear(struct msi_vector *v)
 {
 	uint64_t count;
 
-	/* Nothing in it is fine too: the eventfd doesn't block. */
-	if (!v->connected && read(v->fd, &count, sizeof(count)) < 0)
-		return;
+	/* Nothing in it is fine too. */
+	if (!v->connected)
+		(void)eventfd_take(v->fd, &count);
 }
 
 void msi_vector_destroy(struct vm *vm, struct msi_vector *v)

@@ -107,7 +107,7 @@ static const struct counter_desc vnet_pair_counter_table[] = {
 	VNET_PAIR_COUNTER(rx_bounced, "rx-bounced",
 			  "bytes of long or steered frames that were copied"),
 	VNET_PAIR_COUNTER(rx_dropped_reset, "rx-dropped-reset",
-			  "lost: held when the queue stopped"),
+			  "lost: held, or handed over (RSS), when the queue stopped"),
 	VNET_PAIR_COUNTER(rx_steered, "rx-steered", "frames handed to another pair (RSS)"),
 	VNET_PAIR_COUNTER(rx_steer_full, "rx-steer-full",
 			  "lost: another pair was behind, or didn't run (RSS)"),
@@ -303,6 +303,9 @@ static void vnet_reset(struct virtio_dev *dev)
 	vnet_layout(vn, true);
 	memset(&vn->set.rss, 0, sizeof(vn->set.rss));
 	memset(&vn->set.coal, 0, sizeof(vn->set.coal));
+	for (unsigned int i = 0; i < vn->n_pairs; i++)
+		vn->pair[i].rx_coal.limits = vn->pair[i].tx_coal.limits =
+			(struct vnet_coal_limits){0};
 	vnet_filter_reset(&vn->set.filter);
 	vnet_reset_pairs(vn);
 	vnet_rings_reset(vn);

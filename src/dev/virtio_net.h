@@ -364,6 +364,7 @@ void vnet_rss_done(struct vnet_slot *slot);
 
 /* ---- virtio_net_coal.c: pair's thread ---- */
 
+/* limits: of a queue that the driver has just enabled. */
 void vnet_coal_start(struct vnet_coal *c, struct virtio_queue *queue,
 		     const struct vnet_coal_limits *limits, struct counter *coalesced);
 void vnet_coal_stop(struct vnet_coal *c);

@@ -72,7 +72,8 @@ void vnet_coal_start(struct vnet_coal *c, struct virtio_queue *queue,
 	c->coalesced = coalesced;
 	c->timer.expired = coal_expired;
 	c->timer.opaque = c;
-	vnet_coal_set(c, limits);
+	/* One that goes on where it was has its own; the driver knows of no stop. */
+	vnet_coal_set(c, queue->position == VIRTQ_POSITION_NEW ? limits : &c->limits);
 }
 
 void vnet_coal_stop(struct vnet_coal *c)

@@ -216,6 +216,9 @@ void vnet_rings_init(struct virtio_net *vn)
 		return;
 	vn->net->events = &events;
 	vn->net->events_opaque = vn;
+	vn->net->ring_size_max = vn->opt.rx_queue_size > vn->opt.tx_queue_size
+					 ? vn->opt.rx_queue_size
+					 : vn->opt.tx_queue_size;
 	vn->vdev.lends = vnet_rings_can(vn);
 	if (vn->vdev.lends && (vn->net->rings_only || vn->net->rings_forced))
 		vn->vdev.features_limit = vn->net->ring_features | OWN_FEATURES;

@@ -95,12 +95,15 @@ void vnet_rss_done(struct vnet_slot *slot)
 	__atomic_store_n(&slot->busy, false, __ATOMIC_RELEASE);
 }
 
-static void inbox_clear(struct vnet_handover *h)
+/* What is there is lost: handed over to a queue that no longer runs. */
+static void inbox_clear(struct vnet_pair *p)
 {
 	struct vnet_slot *slot;
 
-	while ((slot = inbox_get(h)))
+	while ((slot = inbox_get(p->handover))) {
+		counter_add(&p->counters.rx_dropped_reset, 1);
 		vnet_rss_done(slot);
+	}
 }
 
 /* The queue's own poller looks for work; this one sees to it that the loop doesn't sleep over it. */
@@ -123,7 +126,7 @@ void vnet_rss_open(struct vnet_pair *p)
 
 	if (!h)
 		return;
-	inbox_clear(h);
+	inbox_clear(p);
 	h->poller.poll = rss_poll;
 	h->poller.sleep_prepare = rss_prepare;
 	h->poller.opaque = p;
@@ -140,7 +143,7 @@ void vnet_rss_close(struct vnet_pair *p)
 	/* What is put in later is found when it opens again. */
 	__atomic_store_n(&h->open, false, __ATOMIC_RELAXED);
 	loop_poller_del(p->loop, &h->poller);
-	inbox_clear(h);
+	inbox_clear(p);
 }
 
 /* ---- a frame's way ---- */

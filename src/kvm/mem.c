@@ -74,7 +74,9 @@ static int size_memfd(struct mem *mem, struct err *err)
 {
 	if (ftruncate(mem->fd, mem->size) < 0)
 		return err_errno(err, "-m %" PRIu64 "M: guest RAM", mem->size >> 20);
-	fcntl(mem->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
+	/* Whoever is given it can't make it shorter (a SIGBUS here), and can't seal it against those who are given
+	 * it next. */
+	fcntl(mem->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	return 0;
 }
 

@@ -228,6 +228,8 @@ struct net_backend {
 	bool filtered;
 
 	bool no_carrier; /* the back end's own link is down. Relaxed atomics */
+	/* The front end's: entries of its longest ring; 0: it doesn't say. */
+	uint16_t ring_size_max;
 	/* The front end's: set when it takes the back end, and back to NULL when it leaves. */
 	const struct net_events *events;
 	void *events_opaque;

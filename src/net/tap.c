@@ -34,6 +34,8 @@
 
 /* With the link down, frames thrown away at most before others of the loop get their turn. */
 #define TAP_DISCARD_MAX 64
+/* Bytes of each that are read: as many as the longest header, or the kernel gives an error for it. */
+#define TAP_SCRAP 64
 
 static const struct opt_desc tap_opts[] = {
 	TAP_OPT(ifname, OPT_STRING,
@@ -116,7 +118,7 @@ static ssize_t tap_recv_failed(struct tap_queue *tq, int code)
 /* Link down: what came in meanwhile is thrown away. A cut frame is gone just the same. */
 static ssize_t tap_discard(struct tap_queue *tq)
 {
-	uint8_t scrap[sizeof(struct net_hdr)];
+	uint8_t scrap[TAP_SCRAP];
 	ssize_t r = 0;
 
 	for (int i = 0; i < TAP_DISCARD_MAX; i++) {

@@ -277,7 +277,7 @@ static int tapdev_bridge_error(const char *bridge, const char *name, int code, s
 	}
 }
 
-int tapdev_bridge_add(const struct tapdev *dev, const char *bridge, struct err *err)
+int tapdev_bridge_add(struct tapdev *dev, const char *bridge, struct err *err)
 {
 	struct netlink_link port, br;
 	int r = tapdev_find_bridge(bridge, &br, err);
@@ -300,6 +300,7 @@ int tapdev_bridge_add(const struct tapdev *dev, const char *bridge, struct err *
 		err_prefix(err, "br=%s: %s can't be set up", bridge, dev->name);
 		netlink_set_master(port.index, 0, NULL);
 	}
+	dev->raised = !r && !(port.flags & IFF_UP);
 	return r;
 }
 
@@ -307,10 +308,14 @@ void tapdev_bridge_remove(const struct tapdev *dev, const char *bridge)
 {
 	struct netlink_link port, br;
 
-	/* Somebody may have put it into another one meanwhile. */
-	if (!netlink_get(dev->name, 0, &port, NULL) && !netlink_get(bridge, 0, &br, NULL) &&
-	    port.master == br.index)
-		netlink_set_master(port.index, 0, NULL);
+	/* Somebody may have put it into another one meanwhile, which is then that somebody's affair; or given
+	 * it another name. */
+	if (netlink_get(NULL, dev->index, &port, NULL) || netlink_get(bridge, 0, &br, NULL) ||
+	    port.master != br.index)
+		return;
+	netlink_set_master(port.index, 0, NULL);
+	if (dev->raised)
+		netlink_set_flags(port.index, 0, IFF_UP, NULL);
 }
 
 int tapdev_script(const struct tapdev *dev, const char *path, struct err *err)

@@ -17,6 +17,7 @@ struct tapdev {
 	char name[IFNAMSIZ]; /* of the interface */
 	int index;	     /* of the interface; 0: in another network namespace */
 	bool created;	     /* by this call: it vanishes when fd is closed */
+	bool raised;	     /* it was down, and tapdev_bridge_add() has set it up */
 	bool vnet_hdr;	     /* frames carry struct net_hdr */
 };
 
@@ -40,8 +41,9 @@ int tapdev_use_queue(int fd, bool on);
 /* Takes over a TAP or MacVTap that somebody else opened. On failure fd is left as it is. */
 int tapdev_adopt(struct tapdev *dev, int fd, struct err *err);
 
-/* Puts the interface into a bridge, with the bridge's MTU, and sets it up. 0 or -errno. */
-int tapdev_bridge_add(const struct tapdev *dev, const char *bridge, struct err *err);
+/* Puts the interface into a bridge, one that was created with the bridge's MTU, and sets it up. 0 or -errno. */
+int tapdev_bridge_add(struct tapdev *dev, const char *bridge, struct err *err);
+/* Takes one that wasn't created out again, and leaves it up or down as it was. */
 void tapdev_bridge_remove(const struct tapdev *dev, const char *bridge);
 
 /* Runs `path NAME` and waits for it; a status other than 0 is an error. */

@@ -22,6 +22,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/eventfd.h"
+
 #define BIT(n) (UINT64_C(1) << (n))
 
 #define VU_RING_FEATURES                                                                   \
@@ -125,6 +127,8 @@ static int vu_ring_start(struct net_queue *q, enum net_ring_index which,
 		ret = -EINVAL;
 	else if (!vu_ring_is_in_ram(vu, ring))
 		ret = -EFAULT;
+	else if (ring->size > vu_ring_size_max(vu))
+		ret = -E2BIG;
 	if (!ret) {
 		*r = (struct vu_ring){.ring = *ring, .started = true};
 		vu_ring_go(vu, index); /* when that fails, the next peer will get it */
@@ -197,9 +201,9 @@ static int vu_set_offloads(struct net_backend *net, unsigned int offloads, unsig
 static void vu_ring_error(struct loop_fd *lf, uint32_t events)
 {
 	struct vu *vu = lf->opaque;
-	eventfd_t n;
+	uint64_t n;
 
-	if (eventfd_read(lf->fd, &n))
+	if (!eventfd_take(lf->fd, &n))
 		return;
 	counter_add(&vu->counters.ring_errors, 1);
 	log_limited(&vu->said, "%s: the vhost-user peer says that a ring makes no sense",

@@ -21,8 +21,8 @@
 #include "net/vhost_user_msg.h"
 
 #define VU_RINGS_MAX (NET_QUEUES_MAX * NET_RINGS)
-/* Entries of the longest ring that an inflight region has room for. */
-#define VU_INFLIGHT_ENTRIES 1024
+/* Entries of the longest ring, where the front end doesn't say. */
+#define VU_RING_SIZE 1024
 
 struct vu_ring {
 	struct net_ring ring; /* as the front end started it; position: where it starts */
@@ -69,6 +69,13 @@ struct vu {
 static inline struct vu *vu_of(struct net_backend *net)
 {
 	return (struct vu *)net;
+}
+
+/* Entries of the longest ring that there can be, and that an inflight region has room for: a peer goes
+ * there by the index of a descriptor. */
+static inline uint16_t vu_ring_size_max(const struct vu *vu)
+{
+	return vu->net.ring_size_max ? vu->net.ring_size_max : VU_RING_SIZE;
 }
 
 static inline bool vu_has(const struct vu *vu, enum vu_protocol bit)

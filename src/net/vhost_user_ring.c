@@ -1,7 +1,8 @@
 /*
  * vhost-user: guest memory and rings, shown to a peer and taken back.
  *
- *	driver ready:  SET_FEATURES, memory (SET_MEM_TABLE, or ADD_MEM_REG for each range), SET_STATUS
+ *	driver ready:  SET_FEATURES, memory (SET_MEM_TABLE, or ADD_MEM_REG for each range), SET_STATUS;
+ *	               SET_VRING_CALL without a descriptor for each ring of a second pair and on
  *	ring starts:   SET_VRING_NUM, _BASE, _ADDR, _ERR, _CALL, _KICK, _ENABLE
  *	ring stops:    GET_VRING_BASE: its answer is where the ring stands, and from then on the peer doesn't
  *	               touch it. Not disabled before: a disabled ring's frames are thrown away
@@ -19,6 +20,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -104,13 +106,13 @@ static int vu_show_inflight(struct vu *vu)
 		return 0;
 	if (vu->inflight_fd < 0) {
 		*inflight = (struct vu_inflight){.num_queues = (uint16_t)(vu->n_queues * NET_RINGS),
-						 .queue_size = VU_INFLIGHT_ENTRIES};
+						 .queue_size = vu_ring_size_max(vu)};
 		r = vu_ask(&vu->channel, VU_GET_INFLIGHT_FD, inflight, sizeof(*inflight), inflight,
 			   sizeof(*inflight), &vu->inflight_fd);
 		if (r)
 			return r;
 		inflight->num_queues = (uint16_t)(vu->n_queues * NET_RINGS);
-		inflight->queue_size = VU_INFLIGHT_ENTRIES;
+		inflight->queue_size = vu_ring_size_max(vu);
 	}
 	return vu_tell(&vu->channel, VU_SET_INFLIGHT_FD, inflight, sizeof(*inflight),
 		       &vu->inflight_fd, 1);
@@ -308,6 +310,21 @@ void vu_ring_halt(struct vu *vu, unsigned int index)
 
 /* ---- all of it ---- */
 
+/*
+ * Names the rings of the pairs beyond the first, which has yet to come to life. Open vSwitch counts the rings that it
+ * has heard of when that happens (new_device() in its lib/netdev-dpdk.c), and polls no others later.
+ */
+static int vu_name_rings(struct vu *vu)
+{
+	int r = 0;
+
+	if (!(vu->driver_features >> VIRTIO_NET_F_MQ & 1))
+		return 0;
+	for (unsigned int i = NET_RINGS; i < vu->n_queues * NET_RINGS && !r; i++)
+		r = vu_tell_fd(vu, VU_SET_VRING_CALL, i, -1);
+	return r;
+}
+
 int vu_show(struct vu *vu)
 {
 	uint64_t features = vu->driver_features;
@@ -324,6 +341,8 @@ int vu_show(struct vu *vu)
 		r = vu_show_inflight(vu);
 	if (!r && vu_has(vu, VU_P_STATUS))
 		r = vu_tell_u64(&vu->channel, VU_SET_STATUS, VU_STATUS_READY);
+	if (!r)
+		r = vu_name_rings(vu);
 	vu->shown = !r;
 	for (unsigned int i = 0; i < vu->n_queues * NET_RINGS && !r; i++)
 		r = vu_ring_go(vu, i);

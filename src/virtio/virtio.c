@@ -20,6 +20,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/eventfd.h"
 #include "virtio/virtio_internal.h"
 
 #define LEGACY_ONLY  (1u << VIRTIO_F_NOTIFY_ON_EMPTY | 1u << VIRTIO_F_ANY_LAYOUT)
@@ -87,9 +88,9 @@ static void ring_notify(struct virtq *ring)
 
 static void queue_drain(struct virtio_queue *queue)
 {
-	eventfd_t n;
+	uint64_t n;
 
-	if (!eventfd_read(queue->kick_fd, &n))
+	if (eventfd_take(queue->kick_fd, &n))
 		counter_add(&queue->ring.counters.kicks, n);
 }
 
@@ -110,7 +111,7 @@ static void queue_down(void *arg)
 static void queue_up(void *arg)
 {
 	struct virtio_queue *queue = arg;
-	eventfd_t stale;
+	uint64_t stale;
 	int ret;
 
 	if (queue->running)
@@ -129,7 +130,7 @@ static void queue_up(void *arg)
 		virtq_stop(&queue->ring);
 		return;
 	}
-	(void)eventfd_read(queue->kick_fd, &stale);
+	(void)eventfd_take(queue->kick_fd, &stale);
 	loop_poller_add(queue->loop, &queue->poller);
 	queue->wants_kicks = true;
 	queue->running = true;

@@ -18,11 +18,14 @@
  * An interrupt may be signalled to the old eventfd while the other side is being told of a new one:
  * the new one is signalled, too. A driver that is told too often finds nothing; one that is told too
  * seldom hangs.
+ *
+ * Whoever has the eventfds may have made them block: they are read by eventfd_take().
  */
 #include <errno.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/eventfd.h"
 #include "virtio/virtio_internal.h"
 
 /* ---- interrupts that are no eventfd: on the queue's I/O thread ---- */
@@ -30,9 +33,9 @@
 static void call_ready(struct loop_fd *lf, uint32_t events)
 {
 	struct virtio_queue *queue = lf->opaque;
-	eventfd_t n;
+	uint64_t n;
 
-	if (eventfd_read(lf->fd, &n))
+	if (!eventfd_take(lf->fd, &n))
 		return;
 	counter_add(&queue->ring.counters.notified, 1);
 	queue->dev->notify_queue(queue->dev, queue);

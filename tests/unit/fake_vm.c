@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/eventfd.h"
+
 struct fake_route {
 	bool used, set;
 	struct vm_msi msi;
@@ -128,11 +130,11 @@ static void take(struct vm *vm, const struct fake_irqfd *irqfd)
 	uint64_t count;
 
 	if (irqfd->gsi < VM_GSI_PINS) {
-		if (read(irqfd->fd, &count, sizeof(count)) == sizeof(count))
+		if (eventfd_take(irqfd->fd, &count))
 			vm->edges[irqfd->gsi]++;
 		return;
 	}
-	if (i >= FAKE_VM_ROUTES || read(irqfd->fd, &count, sizeof(count)) != sizeof(count))
+	if (i >= FAKE_VM_ROUTES || !eventfd_take(irqfd->fd, &count))
 		return;
 	if (vm->route[i].set)
 		record(vm, vm->route[i].msi);

@@ -128,6 +128,10 @@ static void test_files(void **state)
 	snprintf(text, sizeof(text), "include %s/main\n", dir);
 	file("main", text, 0600);
 	assert_int_equal(read_list("main", false, &allowed, &err), -ELOOP);
+	/* the current folder is the caller's to choose */
+	file("main", "allow br0\ninclude other\n", 0600);
+	assert_int_equal(read_list("main", false, &allowed, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "main:2: include other"));
 	/* no file */
 	snprintf(text, sizeof(text), "include %s\n", dir);
 	file("main", text, 0600);

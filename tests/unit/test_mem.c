@@ -224,6 +224,9 @@ static void test_memfd(void **state)
 	assert_true(st.st_blocks >= 8 * PAGE / 512);
 	assert_int_equal(fcntl(mem.fd, F_GETFD), FD_CLOEXEC);
 	assert_int_equal(ftruncate(mem.fd, 0), -1); /* nobody can pull it away */
+	/* nor keep it from others */
+	assert_int_equal(fcntl(mem.fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), -1);
+	assert_int_equal(errno, EPERM);
 	mem_destroy(&mem);
 }
 

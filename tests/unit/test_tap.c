@@ -1,163 +1,23 @@
 /*
  * TAP, with real interfaces in a network namespace of this test's own. Skipped, with the reason,
  * where that can't be made.
- *
- * Frames are of the local experimental EtherType 0x88b5, so that no stack answers them; a packet
- * socket is the other end.
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include <arpa/inet.h>
 #include <cmocka.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/if_packet.h>
-#include <linux/if_tun.h>
-#include <linux/sockios.h>
 #include <net/ethernet.h>
-#include <net/if.h>
-#include <poll.h>
-#include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include "net/net.h"
-
-#define TEST_ETHERTYPE 0x88b5
-
-static const char *why_not;
-
-static struct net_backend *create(const char *text, struct err *err)
-{
-	struct opt_list list;
-	struct net_backend *net;
-
-	memset(err, 0, sizeof(*err));
-	assert_int_equal(opt_parse(&list, "-netdev", text, "type", err), 0);
-	opt_take(&list, "type");
-	opt_take(&list, "id");
-	net = net_create(NULL, "tap", "n0", &list, err);
-	if (!net) {
-		/* One line, and it says what was asked. */
-		assert_non_null(strstr(err->msg, list.text));
-		assert_null(strchr(err->msg, '\n'));
-	}
-	opt_free(&list);
-	return net;
-}
-
-static struct net_backend *create_or_fail(const char *text)
-{
-	struct err err;
-	struct net_backend *net = create(text, &err);
-
-	if (!net)
-		fail_msg("%s", err.msg);
-	return net;
-}
-
-static void refused(const char *text, int code, const char *word)
-{
-	struct err err;
-
-	assert_null(create(text, &err));
-	if (err.code != code || !strstr(err.msg, word))
-		fail_msg("expected %d and \"%s\", got %d: %s", code, word, err.code, err.msg);
-}
-
-static int control(unsigned long request, void *arg)
-{
-	int s = socket(AF_INET, SOCK_DGRAM, 0), r = ioctl(s, request, arg);
-
-	close(s);
-	return r;
-}
-
-static void set_up(const char *name, bool up)
-{
-	struct ifreq ifr = {0};
-
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	assert_int_equal(control(SIOCGIFFLAGS, &ifr), 0);
-	ifr.ifr_flags = (short)(up ? ifr.ifr_flags | IFF_UP : ifr.ifr_flags & ~IFF_UP);
-	assert_int_equal(control(SIOCSIFFLAGS, &ifr), 0);
-}
-
-static bool is_up(const char *name)
-{
-	struct ifreq ifr = {0};
-
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	assert_int_equal(control(SIOCGIFFLAGS, &ifr), 0);
-	return ifr.ifr_flags & IFF_UP;
-}
-
-/* The host's side of an interface. */
-static int packet_socket(const char *name)
-{
-	struct sockaddr_ll ll = {.sll_family = AF_PACKET,
-				 .sll_protocol = htons(TEST_ETHERTYPE),
-				 .sll_ifindex = (int)if_nametoindex(name)};
-	int s = socket(AF_PACKET, SOCK_RAW, htons(TEST_ETHERTYPE));
-
-	assert_true(s >= 0);
-	assert_int_equal(bind(s, (struct sockaddr *)&ll, sizeof(ll)), 0);
-	return s;
-}
-
-static void make_frame(uint8_t *frame, size_t len, uint8_t seed)
-{
-	static const uint8_t start[14] = {0x52, 0x54, 0, 1, 2, 3, 2, 0, 0, 0, 0, 1, 0x88, 0xb5};
-
-	memcpy(frame, start, sizeof(start));
-	for (size_t i = sizeof(start); i < len; i++)
-		frame[i] = (uint8_t)(seed + i);
-}
-
-/* New interfaces are not to speak by themselves (IPv6's router solicitations). */
-static void silence(void)
-{
-	static const char *const paths[] = {"/proc/sys/net/ipv6/conf/all/disable_ipv6",
-					    "/proc/sys/net/ipv6/conf/default/disable_ipv6"};
-
-	for (int i = 0; i < 2; i++) {
-		int fd = open(paths[i], O_WRONLY);
-
-		if (fd < 0)
-			continue; /* no IPv6 */
-		assert_int_equal(write(fd, "1", 1), 1);
-		close(fd);
-	}
-}
+#include "hostnet_fixture.h"
 
 static void wait_readable(int fd)
 {
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-
-	assert_int_equal(poll(&p, 1, 2000), 1);
-}
-
-/* Makes a TAP as `ip tuntap add` does; returns its fd. */
-static int make_tap(const char *name, int flags, bool persist)
-{
-	struct ifreq ifr = {.ifr_flags = (short)flags};
-	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK);
-
-	assert_true(fd >= 0);
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	assert_int_equal(ioctl(fd, TUNSETIFF, &ifr), 0);
-	if (persist)
-		assert_int_equal(ioctl(fd, TUNSETPERSIST, 1UL), 0);
-	return fd;
+	assert_true(hn_readable(fd, 2000));
 }
 
 /* Frames both ways with a header of hdr_len bytes, in one piece and in several. */
@@ -166,12 +26,12 @@ static void check_traffic(struct net_backend *net, const char *name, unsigned in
 	uint8_t buf[4096], frame[1514];
 	struct net_queue *q = net->queue[0];
 	struct iovec iov[4];
-	int s = packet_socket(name);
+	int s = hn_packet_socket(name, HN_ETHERTYPE);
 
 	assert_int_equal(net->ops->set_offloads(net, 0, hdr_len), 0);
 	assert_int_equal(net->hdr_len, hdr_len);
 	assert_int_equal(net->frame_max, 1518);
-	make_frame(frame, sizeof(frame), 1);
+	hn_frame(frame, sizeof(frame), 1);
 	memset(buf, 0, sizeof(buf));
 
 	/* out: header and frame apart, the frame in two */
@@ -184,7 +44,7 @@ static void check_traffic(struct net_backend *net, const char *name, unsigned in
 	assert_memory_equal(buf, frame, sizeof(frame));
 
 	/* in: nothing there, then one frame over three pieces */
-	make_frame(frame, sizeof(frame), 2);
+	hn_frame(frame, sizeof(frame), 2);
 	iov[0] = (struct iovec){buf, 7};
 	iov[1] = (struct iovec){buf + 7, 93};
 	iov[2] = (struct iovec){buf + 100, sizeof(buf) - 100};
@@ -203,15 +63,15 @@ static void test_create(void **state)
 {
 	struct net_backend *net;
 
-	if (why_not)
+	if (*hn_why_not)
 		skip();
-	net = create_or_fail("tap,id=n0,ifname=vt0");
+	net = hn_create_or_fail(NULL, "tap,id=n0,ifname=vt0");
 	assert_int_not_equal(if_nametoindex("vt0"), 0);
 	assert_true(net->has_hdr);
 	assert_int_equal(net->offloads_out & net->offloads_in & ~NET_OFFLOAD_USO, /* Linux 6.2 */
 			 NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN |
 				 NET_OFFLOAD_UFO);
-	set_up("vt0", true);
+	hn_set_up("vt0", true);
 	check_traffic(net, "vt0", 10);
 	check_traffic(net, "vt0", 12);
 	assert_int_equal(counter_get(&net->queue[0]->counters.tx_packets), 2);
@@ -227,12 +87,12 @@ static void test_no_header(void **state)
 {
 	struct net_backend *net;
 
-	if (why_not)
+	if (*hn_why_not)
 		skip();
-	net = create_or_fail("tap,id=n0,ifname=vt0,vnet_hdr=off");
+	net = hn_create_or_fail(NULL, "tap,id=n0,ifname=vt0,vnet_hdr=off");
 	assert_false(net->has_hdr);
 	assert_int_equal(net->offloads_in | net->offloads_out, 0);
-	set_up("vt0", true);
+	hn_set_up("vt0", true);
 	check_traffic(net, "vt0", 0);
 	assert_int_equal(net->ops->set_offloads(net, NET_OFFLOAD_CSUM, 0), -EINVAL);
 	assert_int_equal(net->ops->set_offloads(net, 0, 12), -EINVAL);
@@ -245,10 +105,10 @@ static void test_kernel_picks_name(void **state)
 	json_t *object = json_object();
 	const char *name;
 
-	if (why_not)
+	if (*hn_why_not)
 		skip();
-	net = create_or_fail(
-		"tap,id=n0,vnet_hdr=on,script=no,downscript=no,vhost=off,queues=1,sndbuf=0");
+	net = hn_create_or_fail(
+		NULL, "tap,id=n0,vnet_hdr=on,script=no,downscript=no,vhost=off,queues=1,sndbuf=0");
 	net_info(net, object);
 	name = json_string_value(json_object_get(object, "ifname"));
 	assert_memory_equal(name, "tap", 3);
@@ -260,20 +120,17 @@ static void test_kernel_picks_name(void **state)
 static void test_attach(void **state)
 {
 	struct net_backend *net;
-	int fd;
 
-	if (why_not)
+	if (*hn_why_not)
 		skip();
 	/* One that was made by somebody else, even with multi_queue, stays when vireo goes. */
-	close(make_tap("vp0", IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE, true));
-	set_up("vp0", true);
-	net = create_or_fail("tap,id=n0,ifname=vp0");
+	hn_tap_persist("vp0", IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE, true);
+	hn_set_up("vp0", true);
+	net = hn_create_or_fail(NULL, "tap,id=n0,ifname=vp0");
 	check_traffic(net, "vp0", 12);
 	net_destroy(net);
 	assert_int_not_equal(if_nametoindex("vp0"), 0);
-	fd = make_tap("vp0", IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE, false);
-	ioctl(fd, TUNSETPERSIST, 0UL);
-	close(fd);
+	hn_tap_persist("vp0", IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE, false);
 	assert_int_equal(if_nametoindex("vp0"), 0);
 }
 
@@ -283,17 +140,17 @@ static void test_fd(void **state)
 	char text[80];
 	int fd;
 
-	if (why_not)
+	if (*hn_why_not)
 		skip();
-	fd = make_tap("vf0", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, false);
+	fd = hn_tap("vf0", IFF_TAP | IFF_NO_PI | IFF_VNET_HDR);
 	fcntl(fd, F_SETFL, 0); /* vireo makes it non-blocking */
-	set_up("vf0", true);
+	hn_set_up("vf0", true);
 	snprintf(text, sizeof(text), "tap,id=n0,fd=%d,vnet_hdr=off", fd);
-	refused(text, -EINVAL, "IFF_VNET_HDR");
+	hn_refused(text, -EINVAL, "IFF_VNET_HDR");
 	snprintf(text, sizeof(text), "tap,id=n0,fd=%d,ifname=vf0", fd);
-	refused(text, -EINVAL, "stands alone");
+	hn_refused(text, -EINVAL, "stands alone");
 	snprintf(text, sizeof(text), "tap,id=n0,fd=%d", fd);
-	net = create_or_fail(text);
+	net = hn_create_or_fail(NULL, text);
 	assert_true(net->has_hdr);
 	check_traffic(net, "vf0", 12);
 	net_destroy(net);
@@ -305,21 +162,21 @@ static void test_bad_fd(void **state)
 	char text[80];
 	int fd;
 
-	refused("tap,id=n0,fd=x", -EINVAL, "not the number");
-	refused("tap,id=n0,fd=987", -EBADF, "no file is open");
+	hn_refused("tap,id=n0,fd=x", -EINVAL, "not the number");
+	hn_refused("tap,id=n0,fd=987", -EBADF, "no file is open");
 	fd = open("/dev/null", O_RDWR);
 	snprintf(text, sizeof(text), "tap,id=n0,fd=%d", fd);
-	refused(text, -EINVAL, "neither a TAP");
+	hn_refused(text, -EINVAL, "neither a TAP");
 	close(fd);
-	if (why_not)
+	if (*hn_why_not)
 		skip();
 	fd = open("/dev/net/tun", O_RDWR); /* no interface yet */
 	snprintf(text, sizeof(text), "tap,id=n0,fd=%d", fd);
-	refused(text, -EINVAL, "neither a TAP");
+	hn_refused(text, -EINVAL, "neither a TAP");
 	close(fd);
-	fd = make_tap("vtun0", IFF_TUN | IFF_NO_PI, false);
+	fd = hn_tap("vtun0", IFF_TUN | IFF_NO_PI);
 	snprintf(text, sizeof(text), "tap,id=n0,fd=%d", fd);
-	refused(text, -EINVAL, "is a TUN");
+	hn_refused(text, -EINVAL, "is a TUN");
 	close(fd);
 }
 
@@ -327,18 +184,19 @@ static void test_refusals(void **state)
 {
 	int fd;
 
-	refused("tap,id=n0,vhost=on", -ENOTSUP, "vhost=on"); /* there is no control thread here */
-	refused("tap,id=n0,vhost=off,vhostforce=on", -EINVAL, "vhostforce=on contradict");
-	refused("tap,id=n0,vhost=off,vhostfd=3", -EINVAL, "vhostfd= contradict");
-	refused("tap,id=n0,vhostfd=3,vhostfds=3", -EINVAL, "vhostfds=");
-	refused("tap,id=n0,vnet_hdr=maybe", -EINVAL, "vnet_hdr");
-	if (why_not)
+	hn_refused("tap,id=n0,vhost=on", -ENOTSUP,
+		   "vhost=on"); /* there is no control thread here */
+	hn_refused("tap,id=n0,vhost=off,vhostforce=on", -EINVAL, "vhostforce=on contradict");
+	hn_refused("tap,id=n0,vhost=off,vhostfd=3", -EINVAL, "vhostfd= contradict");
+	hn_refused("tap,id=n0,vhostfd=3,vhostfds=3", -EINVAL, "vhostfds=");
+	hn_refused("tap,id=n0,vnet_hdr=maybe", -EINVAL, "vnet_hdr");
+	if (*hn_why_not)
 		skip();
-	refused("tap,id=n0,ifname=abcdefghijklmnop", -ENAMETOOLONG, "15 characters");
-	refused("tap,id=n0,ifname=a/b", -EINVAL, "can't be the name");
-	refused("tap,id=n0,ifname=lo", -EINVAL, "is no TAP");
-	fd = make_tap("vb0", IFF_TAP | IFF_NO_PI, false);
-	refused("tap,id=n0,ifname=vb0", -EBUSY, "in use");
+	hn_refused("tap,id=n0,ifname=abcdefghijklmnop", -ENAMETOOLONG, "15 characters");
+	hn_refused("tap,id=n0,ifname=a/b", -EINVAL, "can't be the name");
+	hn_refused("tap,id=n0,ifname=lo", -EINVAL, "is no TAP");
+	fd = hn_tap("vb0", IFF_TAP | IFF_NO_PI);
+	hn_refused("tap,id=n0,ifname=vb0", -EBUSY, "in use");
 	close(fd);
 }
 
@@ -348,10 +206,11 @@ static void test_permission(void **state)
 	int status, fd;
 	pid_t pid;
 
-	if (why_not)
+	if (*hn_why_not)
 		skip();
 	/* One that has no owner is anybody's. */
-	fd = make_tap("vp0", IFF_TAP | IFF_NO_PI, true);
+	hn_tap_persist("vp0", IFF_TAP | IFF_NO_PI, true);
+	fd = hn_tap("vp0", IFF_TAP | IFF_NO_PI);
 	assert_int_equal(ioctl(fd, TUNSETOWNER, 0UL), 0);
 	close(fd);
 	fflush(NULL);
@@ -362,62 +221,55 @@ static void test_permission(void **state)
 		if (setresuid(65534, 65534, 65534))
 			_exit(1);
 		if (access("/dev/net/tun", R_OK | W_OK)) /* its mode here is not the usual one */
-			_exit(!create("tap,id=n0", &err) && err.code == -EACCES &&
+			_exit(!hn_create(NULL, "tap,id=n0", &err) && err.code == -EACCES &&
 					      strstr(err.msg, "fd=")
 				      ? 0
 				      : 4);
-		if (create("tap,id=n0,ifname=vt9", &err) || err.code != -EPERM ||
+		if (hn_create(NULL, "tap,id=n0,ifname=vt9", &err) || err.code != -EPERM ||
 		    !strstr(err.msg, "ip tuntap add dev vt9 mode tap user"))
 			_exit(2);
-		if (create("tap,id=n0,ifname=vp0", &err) || err.code != -EPERM ||
+		if (hn_create(NULL, "tap,id=n0,ifname=vp0", &err) || err.code != -EPERM ||
 		    !strstr(err.msg, "vp0"))
 			_exit(3);
 		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
-	fd = make_tap("vp0", IFF_TAP | IFF_NO_PI, false);
-	ioctl(fd, TUNSETPERSIST, 0UL);
-	close(fd);
+	hn_tap_persist("vp0", IFF_TAP | IFF_NO_PI, false);
 }
 
 static void test_bridge(void **state)
 {
 	struct net_backend *net;
 	struct ifreq ifr = {0};
-	int fd;
 
-	if (why_not)
+	if (*hn_why_not)
 		skip();
-	if (control(SIOCBRADDBR, (void *)"vbr0")) {
+	if (hn_control(SIOCBRADDBR, (void *)"vbr0")) {
 		print_message("skipped: this kernel makes no bridge: %s\n", strerror(errno));
 		skip();
 	}
-	refused("tap,id=n0,br=nobridge", -ENODEV, "no such interface");
-	refused("tap,id=n0,br=lo", -EOPNOTSUPP, "is no bridge");
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "vbr0");
-	ifr.ifr_mtu = 9000;
-	assert_int_equal(control(SIOCSIFMTU, &ifr), 0);
+	hn_refused("tap,id=n0,br=nobridge", -ENODEV, "no such interface");
+	hn_refused("tap,id=n0,br=lo", -EOPNOTSUPP, "is no bridge");
+	hn_set_mtu("vbr0", 9000);
 
-	net = create_or_fail("tap,id=n0,ifname=vt0,br=vbr0");
-	assert_true(is_up("vt0"));
+	net = hn_create_or_fail(NULL, "tap,id=n0,ifname=vt0,br=vbr0");
+	assert_true(hn_flags("vt0") & IFF_UP);
 	assert_int_equal(net->frame_max, 9018); /* the bridge's MTU */
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "vbr0");
 	ifr.ifr_ifindex = (int)if_nametoindex("vt0");
-	assert_int_equal(control(SIOCBRADDIF, &ifr), -1);
+	assert_int_equal(hn_control(SIOCBRADDIF, &ifr), -1);
 	assert_int_equal(errno, EBUSY); /* it is in already */
 	net_destroy(net);
 
 	/* A TAP that stays leaves the bridge again. */
-	close(make_tap("vp0", IFF_TAP | IFF_NO_PI, true));
-	net_destroy(create_or_fail("tap,id=n0,ifname=vp0,br=vbr0"));
+	hn_tap_persist("vp0", IFF_TAP | IFF_NO_PI, true);
+	net_destroy(hn_create_or_fail(NULL, "tap,id=n0,ifname=vp0,br=vbr0"));
 	ifr.ifr_ifindex = (int)if_nametoindex("vp0");
-	assert_int_equal(control(SIOCBRADDIF, &ifr), 0);
-	refused("tap,id=n0,ifname=vp0,br=vbr0", -EBUSY, "in a bridge already");
-	fd = make_tap("vp0", IFF_TAP | IFF_NO_PI, false);
-	ioctl(fd, TUNSETPERSIST, 0UL);
-	close(fd);
-	assert_int_equal(control(SIOCBRDELBR, (void *)"vbr0"), 0);
+	assert_int_equal(hn_control(SIOCBRADDIF, &ifr), 0);
+	hn_refused("tap,id=n0,ifname=vp0,br=vbr0", -EBUSY, "in a bridge already");
+	hn_tap_persist("vp0", IFF_TAP | IFF_NO_PI, false);
+	assert_int_equal(hn_control(SIOCBRDELBR, (void *)"vbr0"), 0);
 }
 
 static void write_script(const char *path, const char *text)
@@ -435,7 +287,7 @@ static void test_scripts(void **state)
 	char dir[] = "/tmp/vireo-test-XXXXXX", text[512], up[64], down[64], log[64], got[64] = "";
 	FILE *f;
 
-	if (why_not)
+	if (*hn_why_not)
 		skip();
 	assert_non_null(mkdtemp(dir));
 	snprintf(up, sizeof(up), "%s/up", dir);
@@ -446,7 +298,7 @@ static void test_scripts(void **state)
 	snprintf(text, sizeof(text), "#!/bin/sh\necho down $1 $# >> %s\n", log);
 	write_script(down, text);
 	snprintf(text, sizeof(text), "tap,id=n0,ifname=vt0,script=%s,downscript=%s", up, down);
-	net_destroy(create_or_fail(text));
+	net_destroy(hn_create_or_fail(NULL, text));
 	f = fopen(log, "r");
 	assert_non_null(f);
 	assert_true(fread(got, 1, sizeof(got) - 1, f) > 0);
@@ -455,9 +307,9 @@ static void test_scripts(void **state)
 
 	write_script(up, "#!/bin/sh\nexit 3\n");
 	snprintf(text, sizeof(text), "tap,id=n0,ifname=vt0,script=%s", up);
-	refused(text, -EIO, "status 3");
+	hn_refused(text, -EIO, "status 3");
 	unlink(up);
-	refused(text, -ENOENT, "can't be run");
+	hn_refused(text, -ENOENT, "can't be run");
 	unlink(down);
 	unlink(log);
 	rmdir(dir);
@@ -473,17 +325,17 @@ static void test_losses(void **state)
 	struct iovec iov = {buf, 12 + 64};
 	int s;
 
-	if (why_not)
+	if (*hn_why_not)
 		skip();
-	net = create_or_fail("tap,id=n0,ifname=vt0");
+	net = hn_create_or_fail(NULL, "tap,id=n0,ifname=vt0");
 	c = &net->queue[0]->counters;
 	net->ops->set_offloads(net, 0, 12);
-	make_frame(buf + 12, 64, 0);
+	hn_frame(buf + 12, 64, 0);
 
 	/* down */
 	assert_int_equal(net->ops->send(net->queue[0], &iov, 1), 0);
 	assert_int_equal(counter_get(&c->tx_dropped_down), 1);
-	set_up("vt0", true);
+	hn_set_up("vt0", true);
 	assert_int_equal(net->ops->send(net->queue[0], &iov, 1), 0);
 	assert_int_equal(counter_get(&c->tx_packets), 1);
 
@@ -499,7 +351,7 @@ static void test_losses(void **state)
 	assert_int_equal(counter_get(&c->tx_dropped_refused), 3);
 
 	/* link down, both ways */
-	s = packet_socket("vt0");
+	s = hn_packet_socket("vt0", HN_ETHERTYPE);
 	net_set_link(net, false);
 	assert_int_equal(net->ops->send(net->queue[0], &iov, 1), 0);
 	assert_int_equal(counter_get(&c->tx_dropped_down), 2);
@@ -564,15 +416,15 @@ static void test_full_queue(void **state)
 	struct full full = {0};
 	int s;
 
-	if (why_not)
+	if (*hn_why_not)
 		skip();
-	make_frame(frame, sizeof(frame), 0);
+	hn_frame(frame, sizeof(frame), 0);
 	for (unsigned int round = 0; round < 2; round++) {
-		net = create_or_fail("tap,id=n0,ifname=vt0");
+		net = hn_create_or_fail(NULL, "tap,id=n0,ifname=vt0");
 		assert_int_equal(lost_to_full_queue(net), 0);
 		snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "vt0");
-		set_up("vt0", true);
-		s = packet_socket("vt0");
+		hn_set_up("vt0", true);
+		s = hn_packet_socket("vt0", HN_ETHERTYPE);
 		assert_int_equal(ioctl(s, SIOCSIFTXQLEN, &ifr), 0);
 		/* Whether a sender is told depends on what stands before the interface. */
 		for (unsigned int i = 0; i < 30; i++)
@@ -600,14 +452,14 @@ static void test_large_frames(void **state)
 	struct iovec iov = {buf, sizeof(buf)};
 	int s;
 
-	if (why_not)
+	if (*hn_why_not)
 		skip();
-	net = create_or_fail("tap,id=n0,ifname=vt0");
-	set_up("vt0", true);
+	net = hn_create_or_fail(NULL, "tap,id=n0,ifname=vt0");
+	hn_set_up("vt0", true);
 	assert_int_equal(net->ops->set_offloads(net, NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4, 12), 0);
 	assert_int_equal(net->ops->set_offloads(net, NET_OFFLOAD_TSO4, 12), -EINVAL);
 	assert_int_equal(net->ops->set_offloads(net, 0, 12), 0);
-	make_frame(buf + 12, sizeof(buf) - 12, 0);
+	hn_frame(buf + 12, sizeof(buf) - 12, 0);
 	ip[0] = 0x45;
 	ip[1] = 0;
 	ip[2] = (uint8_t)(total >> 8);
@@ -654,7 +506,6 @@ static void test_large_frames(void **state)
 
 int main(void)
 {
-	static char reason[128];
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_create),
 		cmocka_unit_test(test_no_header),
@@ -671,17 +522,6 @@ int main(void)
 		cmocka_unit_test(test_large_frames),
 	};
 
-	if (unshare(CLONE_NEWNET)) {
-		snprintf(reason, sizeof(reason),
-			 "a network namespace can't be made: %s (run as root)", strerror(errno));
-		why_not = reason;
-	} else if (access("/dev/net/tun", R_OK | W_OK)) {
-		snprintf(reason, sizeof(reason), "/dev/net/tun: %s", strerror(errno));
-		why_not = reason;
-	}
-	if (!why_not)
-		silence();
-	else
-		print_message("skipping what needs a TAP: %s\n", why_not);
+	hn_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,84 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <arpa/inet.h>
 #include <cmocka.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/if_packet.h>
-#include <linux/if_tun.h>
 #include <net/ethernet.h>
-#include <net/if.h>
-#include <poll.h>
-#include <sched.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "net/net.h"
-
-static char why_not[128];
-
-static struct net_backend *create(const char *text, struct err *err)
-{
-	struct opt_list list;
-	struct net_backend *net;
-
-	memset(err, 0, sizeof(*err));
-	assert_int_equal(opt_parse(&list, "-netdev", text, "type", err), 0);
-	opt_take(&list, "type");
-	opt_take(&list, "id");
-	net = net_create(NULL, "tap", "n0", &list, err);
-	opt_free(&list);
-	return net;
-}
-
-static struct net_backend *create_or_fail(const char *text)
-{
-	struct err err;
-	struct net_backend *net = create(text, &err);
-
-	if (!net)
-		fail_msg("%s", err.msg);
-	return net;
-}
-
-static void refused(const char *text, int code, const char *word)
-{
-	struct err err;
-
-	assert_null(create(text, &err));
-	if (err.code != code || !strstr(err.msg, word))
-		fail_msg("%s: expected %d and \"%s\", got %d: %s", text, code, word, err.code,
-			 err.msg);
-}
-
-static void set_up(const char *name)
-{
-	int s = socket(AF_INET, SOCK_DGRAM, 0);
-	struct ifreq ifr = {0};
-
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	assert_int_equal(ioctl(s, SIOCGIFFLAGS, &ifr), 0);
-	ifr.ifr_flags |= IFF_UP;
-	assert_int_equal(ioctl(s, SIOCSIFFLAGS, &ifr), 0);
-	close(s);
-}
-
-/* The host's side of an interface. */
-static int packet_socket(const char *name)
-{
-	struct sockaddr_ll ll = {.sll_family = AF_PACKET,
-				 .sll_protocol = htons(ETH_P_IP),
-				 .sll_ifindex = (int)if_nametoindex(name)};
-	int s = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_IP));
-
-	assert_true(s >= 0);
-	assert_int_equal(bind(s, (struct sockaddr *)&ll, sizeof(ll)), 0);
-	return s;
-}
+#include "hostnet_fixture.h"
 
 #define FRAME 60
 
@@ -113,9 +39,8 @@ static int comes_on(struct net_backend *net, uint8_t port)
 		for (unsigned int i = 0; i < net->n_queues; i++) {
 			uint8_t buf[2048];
 			struct iovec iov = {buf, sizeof(buf)};
-			struct pollfd p = {.fd = net->ops->fd(net->queue[i]), .events = POLLIN};
 
-			if (poll(&p, 1, 0) < 1 || !(p.revents & POLLIN))
+			if (!hn_readable(net->ops->fd(net->queue[i]), 0))
 				continue;
 			assert_true(net->ops->recv(net->queue[i], &iov, 1) > 0);
 			if (buf[net->hdr_len + 37] == port && buf[net->hdr_len + 36] == 0x40)
@@ -146,8 +71,8 @@ static void check_queues(struct net_backend *net, const char *name)
 {
 	int s;
 
-	set_up(name);
-	s = packet_socket(name);
+	hn_set_up(name, true);
+	s = hn_packet_socket(name, ETH_P_IP);
 	assert_int_equal(net->n_queues, 4);
 	assert_int_equal(there_and_back(net, s, 0, 0), 0);
 	assert_int_equal(net->ops->set_queues(net, 4), 0);
@@ -175,57 +100,47 @@ static void test_queues(void **state)
 {
 	struct net_backend *net;
 
-	if (*why_not)
+	if (*hn_why_not)
 		skip();
 	for (unsigned int i = 0; i < 2; i++) {
-		net = create_or_fail(i ? "tap,id=n0,ifname=vq0,queues=4,vnet_hdr=off"
-				       : "tap,id=n0,ifname=vq0,queues=4");
+		net = hn_create_or_fail(NULL, i ? "tap,id=n0,ifname=vq0,queues=4,vnet_hdr=off"
+						: "tap,id=n0,ifname=vq0,queues=4");
 		check_queues(net, "vq0");
 		net_destroy(net);
 		assert_int_equal(if_nametoindex("vq0"), 0);
 	}
 }
 
-/* Opens one queue of an interface. */
-static int open_queue(const char *name, int flags)
-{
-	struct ifreq ifr = {.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | flags)};
-	int fd = open("/dev/net/tun", O_RDWR);
-
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	assert_true(fd >= 0);
-	assert_int_equal(ioctl(fd, TUNSETIFF, &ifr), 0);
-	return fd;
-}
+#define QUEUE (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
 
 static void test_fds(void **state)
 {
 	char text[120];
 	int fd[4], other;
 
-	refused("tap,id=n0,fds=3:x", -EINVAL, "not the numbers");
-	refused("tap,id=n0,fds=3::4", -EINVAL, "not the numbers");
-	refused("tap,id=n0,fds=3:", -EINVAL, "not the numbers");
-	refused("tap,id=n0,fds=3:3", -EINVAL, "twice");
-	refused("tap,id=n0,fds=3:4,queues=2", -EINVAL, "queues=2");
-	refused("tap,id=n0,fds=3:4,fd=3", -EINVAL, "same thing twice");
-	refused("tap,id=n0,fds=3:4,ifname=vq1", -EINVAL, "stands alone");
-	refused("tap,id=n0,fds=987:988", -EBADF, "no file is open");
-	if (*why_not)
+	hn_refused("tap,id=n0,fds=3:x", -EINVAL, "not the numbers");
+	hn_refused("tap,id=n0,fds=3::4", -EINVAL, "not the numbers");
+	hn_refused("tap,id=n0,fds=3:", -EINVAL, "not the numbers");
+	hn_refused("tap,id=n0,fds=3:3", -EINVAL, "twice");
+	hn_refused("tap,id=n0,fds=3:4,queues=2", -EINVAL, "queues=2");
+	hn_refused("tap,id=n0,fds=3:4,fd=3", -EINVAL, "same thing twice");
+	hn_refused("tap,id=n0,fds=3:4,ifname=vq1", -EINVAL, "stands alone");
+	hn_refused("tap,id=n0,fds=987:988", -EBADF, "no file is open");
+	if (*hn_why_not)
 		skip();
 	for (int i = 0; i < 4; i++)
-		fd[i] = open_queue("vq1", IFF_VNET_HDR | IFF_MULTI_QUEUE);
-	other = open_queue("vq2", IFF_VNET_HDR | IFF_MULTI_QUEUE);
+		fd[i] = hn_tap("vq1", QUEUE | IFF_MULTI_QUEUE);
+	other = hn_tap("vq2", QUEUE | IFF_MULTI_QUEUE);
 	snprintf(text, sizeof(text), "tap,id=n0,fds=%d:%d:%d", fd[0], fd[1], other);
-	refused(text, -EINVAL, "one of vq2");
+	hn_refused(text, -EINVAL, "one of vq2");
 	close(other);
-	other = open_queue("vq2", 0);
+	other = hn_tap("vq2", IFF_TAP | IFF_NO_PI);
 	snprintf(text, sizeof(text), "tap,id=n0,fds=%d:%d", fd[0], other);
-	refused(text, -EINVAL, "one of vq2");
+	hn_refused(text, -EINVAL, "one of vq2");
 	close(other);
 	/* what was refused is still open, and its owner's */
 	snprintf(text, sizeof(text), "tap,id=n0,fds=%d:%d:%d:%d", fd[0], fd[1], fd[2], fd[3]);
-	struct net_backend *net = create_or_fail(text);
+	struct net_backend *net = hn_create_or_fail(NULL, text);
 	check_queues(net, "vq1");
 	net_destroy(net);
 	assert_int_equal(if_nametoindex("vq1"), 0);
@@ -233,21 +148,15 @@ static void test_fds(void **state)
 
 static void test_refusals(void **state)
 {
-	int fd;
-
-	refused("tap,id=n0,queues=0", -ERANGE, "queues");
-	refused("tap,id=n0,queues=17", -ERANGE, "queues");
-	if (*why_not)
+	hn_refused("tap,id=n0,queues=0", -ERANGE, "queues");
+	hn_refused("tap,id=n0,queues=17", -ERANGE, "queues");
+	if (*hn_why_not)
 		skip();
 	/* one that is there, with one queue */
-	fd = open_queue("vq3", IFF_VNET_HDR);
-	assert_int_equal(ioctl(fd, TUNSETPERSIST, 1), 0);
-	close(fd);
-	refused("tap,id=n0,ifname=vq3,queues=2", -EINVAL, "multi_queue");
-	net_destroy(create_or_fail("tap,id=n0,ifname=vq3"));
-	fd = open_queue("vq3", IFF_VNET_HDR);
-	ioctl(fd, TUNSETPERSIST, 0);
-	close(fd);
+	hn_tap_persist("vq3", QUEUE, true);
+	hn_refused("tap,id=n0,ifname=vq3,queues=2", -EINVAL, "multi_queue");
+	net_destroy(hn_create_or_fail(NULL, "tap,id=n0,ifname=vq3"));
+	hn_tap_persist("vq3", QUEUE, false);
 }
 
 int main(void)
@@ -258,12 +167,6 @@ int main(void)
 		cmocka_unit_test(test_refusals),
 	};
 
-	if (unshare(CLONE_NEWNET))
-		snprintf(why_not, sizeof(why_not),
-			 "a network namespace can't be made: %s (run as root)", strerror(errno));
-	else if (access("/dev/net/tun", R_OK | W_OK))
-		snprintf(why_not, sizeof(why_not), "/dev/net/tun: %s", strerror(errno));
-	if (*why_not)
-		print_message("skipped: %s\n", why_not);
+	hn_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,27 +9,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <arpa/inet.h>
 #include <cmocka.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/if_packet.h>
-#include <linux/sockios.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 #include <linux/virtio_ring.h>
-#include <net/if.h>
-#include <poll.h>
-#include <sched.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "net/net.h"
+#include "hostnet_fixture.h"
 #include "vdriver.h"
 
 #define RAM	 0x100000
@@ -39,32 +26,9 @@
 #define LEN	 100 /* bytes of a frame */
 #define BIT(n)	 (UINT64_C(1) << (n))
 
-static const char *no_tap, *no_vhost;
+static char no_vhost[128]; /* why; empty: there is vhost-net */
 static struct loop *control;
 static struct net_host host;
-
-static struct net_backend *create(const char *text, struct err *err)
-{
-	struct opt_list list;
-	struct net_backend *net;
-
-	memset(err, 0, sizeof(*err));
-	assert_int_equal(opt_parse(&list, "-netdev", text, "type", err), 0);
-	opt_take(&list, "type");
-	opt_take(&list, "id");
-	net = net_create(&host, "tap", "n0", &list, err);
-	opt_free(&list);
-	return net;
-}
-
-static void refused(const char *text, int code, const char *word)
-{
-	struct err err;
-
-	assert_null(create(text, &err));
-	if (err.code != code || !strstr(err.msg, word))
-		fail_msg("expected %d and \"%s\", got %d: %s", code, word, err.code, err.msg);
-}
 
 /* ---- what is refused ---- */
 
@@ -75,27 +39,27 @@ static void test_refusals(void **state)
 	struct net_backend *net;
 	int null = open("/dev/null", O_RDWR);
 
-	if (no_tap)
+	if (*hn_why_not)
 		skip();
-	refused("tap,id=n0,vhost=on,vhostfd=999", -EBADF, "999");
+	hn_refused_by(&host, "tap,id=n0,vhost=on,vhostfd=999", -EBADF, "999");
 	snprintf(text, sizeof(text), "tap,id=n0,vhostfd=%d", null);
-	refused(text, -EINVAL, "not an open /dev/vhost-net");
+	hn_refused_by(&host, text, -EINVAL, "not an open /dev/vhost-net");
 	assert_true(fcntl(null, F_GETFD) >= 0); /* left as it was */
-	refused("tap,id=n0,vhostfd=x", -EINVAL, "vhostfd=x");
-	refused("tap,id=n0,vhostfd=", -EINVAL, "vhostfd=");
-	refused("tap,id=n0,vhostfds=3:4", -EINVAL, "2 file descriptors for 1 queue");
-	refused("tap,id=n0,vhostfds=3:99999999999999999", -EINVAL, "not the number");
-	if (no_vhost) {
-		refused("tap,id=n0,vhost=on", -ENOENT, "modprobe vhost_net");
-		refused("tap,id=n0,vhostforce=on", -ENOENT, "vhost=off");
+	hn_refused_by(&host, "tap,id=n0,vhostfd=x", -EINVAL, "vhostfd=x");
+	hn_refused_by(&host, "tap,id=n0,vhostfd=", -EINVAL, "vhostfd=");
+	hn_refused_by(&host, "tap,id=n0,vhostfds=3:4", -EINVAL, "2 file descriptors for 1 queue");
+	hn_refused_by(&host, "tap,id=n0,vhostfds=3:99999999999999999", -EINVAL, "not the number");
+	if (*no_vhost) {
+		hn_refused_by(&host, "tap,id=n0,vhost=on", -ENOENT, "modprobe vhost_net");
+		hn_refused_by(&host, "tap,id=n0,vhostforce=on", -ENOENT, "vhost=off");
 	}
 	/* Not asked for: used where it works, and else nothing is said. */
-	net = create("tap,id=n0", &err);
+	net = hn_create(&host, "tap,id=n0", &err);
 	assert_non_null(net);
-	assert_int_equal(!net->ring_features, no_vhost != NULL);
+	assert_int_equal(!net->ring_features, *no_vhost != 0);
 	assert_false(net->rings_asked);
 	net_destroy(net);
-	net = create("tap,id=n0,vhost=off", &err);
+	net = hn_create(&host, "tap,id=n0,vhost=off", &err);
 	assert_non_null(net);
 	assert_int_equal(net->ring_features, 0);
 	net_destroy(net);
@@ -121,43 +85,9 @@ static void broken(void *opaque, struct net_queue *q, enum net_ring_index which)
 	((struct guest *)opaque)->broken[which]++;
 }
 
-static void set_up(const char *name)
-{
-	struct ifreq ifr = {0};
-	int s = socket(AF_INET, SOCK_DGRAM, 0);
-
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	assert_int_equal(ioctl(s, SIOCGIFFLAGS, &ifr), 0);
-	ifr.ifr_flags |= IFF_UP;
-	assert_int_equal(ioctl(s, SIOCSIFFLAGS, &ifr), 0);
-	close(s);
-}
-
-static int packet_socket(const char *name)
-{
-	struct sockaddr_ll ll = {.sll_family = AF_PACKET,
-				 .sll_protocol = htons(0x88b5),
-				 .sll_ifindex = (int)if_nametoindex(name)};
-	int s = socket(AF_PACKET, SOCK_RAW, htons(0x88b5));
-
-	assert_true(s >= 0);
-	assert_int_equal(bind(s, (struct sockaddr *)&ll, sizeof(ll)), 0);
-	return s;
-}
-
-static void make_frame(uint8_t frame[LEN], uint8_t seed)
-{
-	static const uint8_t start[14] = {0x52, 0x54, 0, 1, 2, 3, 2, 0, 0, 0, 0, 1, 0x88, 0xb5};
-
-	memcpy(frame, start, sizeof(start));
-	for (size_t i = sizeof(start); i < LEN; i++)
-		frame[i] = (uint8_t)(seed + i);
-}
-
 static struct guest *begin(struct guest *g, const char *options, uint64_t features)
 {
 	char text[80];
-	struct err err;
 
 	memset(g, 0, sizeof(*g));
 	g->mem = (struct mem){.n_ranges = 1, .size = RAM_SIZE};
@@ -167,9 +97,7 @@ static struct guest *begin(struct guest *g, const char *options, uint64_t featur
 							 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)};
 	snprintf(text, sizeof(text), "tap,id=n0,ifname=vh0,vhost=on%s%s", options ? "," : "",
 		 options ? options : "");
-	g->net = create(text, &err);
-	if (!g->net)
-		fail_msg("%s", err.msg);
+	g->net = hn_create_or_fail(&host, text);
 	assert_true(g->net->rings_asked);
 	g->q = g->net->queue[0];
 	g->events = (struct net_events){.ring_broken = broken};
@@ -177,8 +105,8 @@ static struct guest *begin(struct guest *g, const char *options, uint64_t featur
 	g->net->events_opaque = g;
 	g->hdr_len = features & (BIT(VIRTIO_NET_F_MRG_RXBUF) | BIT(VIRTIO_F_VERSION_1)) ? 12 : 10;
 	assert_int_equal(g->net->ops->set_offloads(g->net, 0, g->net->has_hdr ? g->hdr_len : 0), 0);
-	set_up("vh0");
-	g->packets = packet_socket("vh0");
+	hn_set_up("vh0", true);
+	g->packets = hn_packet_socket("vh0", HN_ETHERTYPE);
 	for (unsigned int i = 0; i < NET_RINGS; i++) {
 		vdriver_init(&g->d[i], &g->mem, RAM + 0x10000 * i, SIZE);
 		g->ring[i] = (struct net_ring){.size = SIZE,
@@ -218,20 +146,13 @@ static void end(struct guest *g)
 	munmap(g->mem.range[0].hva, RAM_SIZE);
 }
 
-static bool readable(int fd, int ms)
-{
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-
-	return poll(&p, 1, ms) == 1;
-}
-
 /* The guest has something to send. */
 static void put_tx(struct guest *g)
 {
 	const struct vdriver_buf buf = {BUF(g->n % SIZE), g->hdr_len + LEN, false};
 	uint8_t data[12 + LEN] = {0};
 
-	make_frame(data + g->hdr_len, g->n);
+	hn_frame(data + g->hdr_len, LEN, g->n);
 	mem_write(&g->mem, buf.gpa, data, g->hdr_len + LEN);
 	vdriver_add(&g->d[NET_RING_TX], &buf, 1);
 }
@@ -240,8 +161,8 @@ static void expect_sent(struct guest *g)
 {
 	uint8_t want[LEN], got[2048];
 
-	make_frame(want, g->n);
-	assert_true(readable(g->packets, 5000));
+	hn_frame(want, LEN, g->n);
+	assert_true(hn_readable(g->packets, 5000));
 	assert_int_equal(recv(g->packets, got, sizeof(got), 0), LEN);
 	assert_memory_equal(got, want, LEN);
 	g->n++;
@@ -258,7 +179,7 @@ static void expect_call(struct guest *g, enum net_ring_index which)
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
 		if (vdriver_take(&g->d[which], &e))
 			return;
-		assert_true(readable(g->ring[which].call_fd, 5000));
+		assert_true(hn_readable(g->ring[which].call_fd, 5000));
 		eventfd_read(g->ring[which].call_fd, &n);
 		sched_yield();
 	}
@@ -287,7 +208,7 @@ static void come(struct guest *g)
 {
 	uint8_t frame[LEN];
 
-	make_frame(frame, g->n);
+	hn_frame(frame, LEN, g->n);
 	assert_int_equal(send(g->packets, frame, LEN, 0), LEN);
 }
 
@@ -296,7 +217,7 @@ static void expect_received(struct guest *g)
 	uint8_t want[LEN], got[12 + LEN];
 
 	expect_call(g, NET_RING_RX);
-	make_frame(want, g->n);
+	hn_frame(want, LEN, g->n);
 	mem_read(&g->mem, BUF(100 + g->n % SIZE), got, g->hdr_len + LEN);
 	assert_memory_equal(got + g->hdr_len, want, LEN);
 	assert_int_equal(got[1], 0); /* gso_type */
@@ -331,7 +252,7 @@ static void test_traffic(void **state)
 	};
 	struct guest g;
 
-	if (no_vhost)
+	if (*no_vhost)
 		skip();
 	for (unsigned int c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
 		begin(&g, cases[c].options, cases[c].features);
@@ -363,7 +284,7 @@ static void test_positions(void **state)
 {
 	struct guest g;
 
-	if (no_vhost)
+	if (*no_vhost)
 		skip();
 	begin(&g, NULL, BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_NET_F_MRG_RXBUF));
 	for (uint32_t i = 1; i < 50; i++) {
@@ -394,7 +315,7 @@ static void test_call_moves(void **state)
 	eventfd_t n;
 	int old;
 
-	if (no_vhost)
+	if (*no_vhost)
 		skip();
 	begin(&g, NULL, BIT(VIRTIO_F_VERSION_1));
 	start(&g, NET_RING_TX);
@@ -405,83 +326,9 @@ static void test_call_moves(void **state)
 		g.ring[NET_RING_TX].call_fd = eventfd(0, EFD_NONBLOCK);
 		g.net->ops->ring_set_call(g.q, NET_RING_TX, g.ring[NET_RING_TX].call_fd);
 		tx(&g);
-		assert_false(readable(old, 0));
+		assert_false(hn_readable(old, 0));
 		close(old);
 	}
-	stop(&g, NET_RING_TX);
-	end(&g);
-}
-
-/* ---- rings that make no sense ---- */
-
-static void control_stop(struct loop_timer *t)
-{
-	loop_quit(control);
-}
-
-static void run_control(unsigned int ms)
-{
-	struct loop_timer t = {.expired = control_stop};
-
-	loop_timer_set(control, &t, loop_now_ns() + ms * UINT64_C(1000000));
-	loop_run(control);
-}
-
-static void test_broken(void **state)
-{
-	struct guest g;
-
-	if (no_vhost)
-		skip();
-	for (unsigned int round = 0; round < 3; round++) {
-		begin(&g, NULL, BIT(VIRTIO_F_VERSION_1));
-		start(&g, NET_RING_TX);
-		start(&g, NET_RING_RX);
-		tx(&g);
-		switch (round) {
-		case 0: /* a head outside the table */
-			vdriver_offer(&g.d[NET_RING_TX], 1000);
-			break;
-		case 1: /* a buffer outside RAM */
-			vdriver_desc(&g.d[NET_RING_TX], g.d[NET_RING_TX].desc, 7, UINT64_MAX - 100,
-				     64, 0, 0);
-			vdriver_offer(&g.d[NET_RING_TX], 7);
-			break;
-		default: /* an index that jumps */
-			vdriver_publish(&g.d[NET_RING_TX], 30000);
-			break;
-		}
-		eventfd_write(g.ring[NET_RING_TX].kick_fd, 1);
-		for (int i = 0; i < 100 && !g.broken[NET_RING_TX]; i++)
-			run_control(20);
-		assert_true(g.broken[NET_RING_TX]);
-		assert_int_equal(g.broken[NET_RING_RX], 0);
-		stop(&g, NET_RING_RX);
-		stop(&g, NET_RING_TX);
-		/* Nothing of it is left for the next. */
-		g.broken[NET_RING_TX] = 0;
-		run_control(20);
-		assert_int_equal(g.broken[NET_RING_TX], 0);
-		end(&g);
-	}
-}
-
-static void test_bad_ring(void **state)
-{
-	struct net_ring bad;
-	struct guest g;
-
-	if (no_vhost)
-		skip();
-	begin(&g, NULL, BIT(VIRTIO_F_VERSION_1));
-	bad = g.ring[NET_RING_TX];
-	bad.used = RAM + RAM_SIZE - 16;
-	assert_true(g.net->ops->ring_start(g.q, NET_RING_TX, &bad) < 0);
-	bad = g.ring[NET_RING_TX];
-	bad.size = 3;
-	assert_true(g.net->ops->ring_start(g.q, NET_RING_TX, &bad) < 0);
-	start(&g, NET_RING_TX);
-	tx(&g);
 	stop(&g, NET_RING_TX);
 	end(&g);
 }
@@ -492,7 +339,7 @@ static void test_queues(void **state)
 	struct net_backend *net;
 	struct guest g;
 
-	if (no_vhost)
+	if (*no_vhost)
 		skip();
 	begin(&g, "queues=3", BIT(VIRTIO_F_VERSION_1));
 	net = g.net;
@@ -502,7 +349,7 @@ static void test_queues(void **state)
 	start(&g, NET_RING_RX);
 	put_tx(&g);
 	eventfd_write(g.ring[NET_RING_TX].kick_fd, 1);
-	assert_false(readable(g.packets, 50));
+	assert_false(hn_readable(g.packets, 50));
 	for (unsigned int i = 0; i < 10; i++) {
 		assert_int_equal(net->ops->set_queues(net, 2 + i % 2), 0);
 		expect_sent(&g); /* with no doorbell */
@@ -511,7 +358,7 @@ static void test_queues(void **state)
 		assert_int_equal(net->ops->set_queues(net, 1), 0);
 		put_tx(&g);
 		eventfd_write(g.ring[NET_RING_TX].kick_fd, 1);
-		assert_false(readable(g.packets, 20));
+		assert_false(hn_readable(g.packets, 20));
 	}
 	/* Stopped while it isn't used. */
 	stop(&g, NET_RING_RX);
@@ -533,7 +380,7 @@ static void test_vhostfd(void **state)
 	struct guest g;
 	int fd;
 
-	if (no_vhost)
+	if (*no_vhost)
 		skip();
 	fd = open("/dev/vhost-net", O_RDWR);
 	assert_true(fd >= 0);
@@ -544,30 +391,74 @@ static void test_vhostfd(void **state)
 	rx(&g);
 	stop(&g, NET_RING_RX);
 	snprintf(text, sizeof(text), "tap,id=n1,vhostfd=%d", fd);
-	refused(text, -EBUSY, "in use");
+	hn_refused_by(&host, text, -EBUSY, "in use");
 	end(&g);
 	assert_int_equal(fcntl(fd, F_GETFD), -1); /* closed with the back end */
 }
 
-/* New interfaces are not to speak by themselves (IPv6's router solicitations). */
-static void silence(void)
+/* ---- rings that make no sense ---- */
+
+static void test_broken(void **state)
 {
-	static const char *const paths[] = {"/proc/sys/net/ipv6/conf/all/disable_ipv6",
-					    "/proc/sys/net/ipv6/conf/default/disable_ipv6"};
+	struct guest g;
 
-	for (int i = 0; i < 2; i++) {
-		int fd = open(paths[i], O_WRONLY);
-
-		if (fd < 0)
-			continue; /* no IPv6 */
-		assert_int_equal(write(fd, "1", 1), 1);
-		close(fd);
+	if (*no_vhost)
+		skip();
+	for (unsigned int round = 0; round < 3; round++) {
+		begin(&g, NULL, BIT(VIRTIO_F_VERSION_1));
+		start(&g, NET_RING_TX);
+		start(&g, NET_RING_RX);
+		tx(&g);
+		switch (round) {
+		case 0: /* a head outside the table */
+			vdriver_offer(&g.d[NET_RING_TX], 1000);
+			break;
+		case 1: /* a buffer outside RAM */
+			vdriver_desc(&g.d[NET_RING_TX], g.d[NET_RING_TX].desc, 7, UINT64_MAX - 100,
+				     64, 0, 0);
+			vdriver_offer(&g.d[NET_RING_TX], 7);
+			break;
+		default: /* an index that jumps */
+			vdriver_publish(&g.d[NET_RING_TX], 30000);
+			break;
+		}
+		eventfd_write(g.ring[NET_RING_TX].kick_fd, 1);
+		for (int i = 0; i < 100 && !g.broken[NET_RING_TX]; i++)
+			hn_run(control, 20);
+		assert_true(g.broken[NET_RING_TX]);
+		assert_int_equal(g.broken[NET_RING_RX], 0);
+		stop(&g, NET_RING_RX);
+		stop(&g, NET_RING_TX);
+		/* Nothing of it is left for the next. */
+		g.broken[NET_RING_TX] = 0;
+		hn_run(control, 20);
+		assert_int_equal(g.broken[NET_RING_TX], 0);
+		end(&g);
 	}
+}
+
+static void test_bad_ring(void **state)
+{
+	struct net_ring bad;
+	struct guest g;
+
+	if (*no_vhost)
+		skip();
+	begin(&g, NULL, BIT(VIRTIO_F_VERSION_1));
+	bad = g.ring[NET_RING_TX];
+	bad.used = RAM + RAM_SIZE - 16;
+	assert_true(g.net->ops->ring_start(g.q, NET_RING_TX, &bad) < 0);
+	bad = g.ring[NET_RING_TX];
+	bad.size = 3;
+	assert_true(g.net->ops->ring_start(g.q, NET_RING_TX, &bad) < 0);
+	start(&g, NET_RING_TX);
+	tx(&g);
+	stop(&g, NET_RING_TX);
+	end(&g);
 }
 
 int main(void)
 {
-	static char reason[2][128];
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refusals),  cmocka_unit_test(test_traffic),
 		cmocka_unit_test(test_positions), cmocka_unit_test(test_call_moves),
@@ -575,23 +466,12 @@ int main(void)
 		cmocka_unit_test(test_vhostfd),	  cmocka_unit_test(test_queues),
 	};
 
-	if (unshare(CLONE_NEWNET)) {
-		snprintf(reason[0], sizeof(reason[0]),
-			 "a network namespace can't be made: %s (run as root)", strerror(errno));
-		no_tap = reason[0];
-	} else if (access("/dev/net/tun", R_OK | W_OK)) {
-		snprintf(reason[0], sizeof(reason[0]), "/dev/net/tun: %s", strerror(errno));
-		no_tap = reason[0];
-	}
-	if (no_tap || access("/dev/vhost-net", R_OK | W_OK)) {
-		snprintf(reason[1], sizeof(reason[1]), "/dev/vhost-net: %s", strerror(errno));
-		no_vhost = no_tap ? no_tap : reason[1];
-	}
-	if (no_tap)
-		print_message("skipping what needs a TAP: %s\n", no_tap);
-	else
-		silence();
-	if (!no_tap && no_vhost)
+	hn_init();
+	if (*hn_why_not)
+		snprintf(no_vhost, sizeof(no_vhost), "%s", hn_why_not);
+	else if (access("/dev/vhost-net", R_OK | W_OK))
+		snprintf(no_vhost, sizeof(no_vhost), "/dev/vhost-net: %s", strerror(errno));
+	if (!*hn_why_not && *no_vhost)
 		print_message("skipping what needs vhost-net: %s\n", no_vhost);
 	if (loop_create(&control, "test", 0, NULL))
 		return 1;

@@ -2,67 +2,12 @@
  * virtio-net at the level of its rings: what a driver writes, what the back end gets, and the other
  * way round.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "offload_packet.h"
-#include "vnet_fixture.h"
+#include "vnet_driver.h"
 
-#define ALL_OFFLOADS \
-	(NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN | NET_OFFLOAD_UFO)
-#define F(name)	  (UINT64_C(1) << VIRTIO_NET_F_##name)
 #define GUEST_BIG (F(GUEST_CSUM) | F(GUEST_TSO4) | F(GUEST_TSO6))
 
 static uint8_t pattern[70000]; /* frames: broadcast, then bytes that tell their place */
-
-static struct vnet_fixture *start(const char *options, uint64_t features, bool legacy)
-{
-	struct err err;
-	struct vnet_fixture *f = vnet_fixture_new(options, true, ALL_OFFLOADS, &err);
-
-	if (!f)
-		fail_msg("%s", err.msg);
-	vnet_driver_ok(f, features, legacy, 256);
-	assert_true(f->vn->vdev.queue[VNET_RXQ].running);
-	return f;
-}
-
-static uint64_t count(const struct counter *c)
-{
-	return counter_get(c);
-}
-
-/* A receive buffer of len bytes at VNET_BUFFERS + offset. */
-static void give(struct vnet_fixture *f, uint64_t offset, uint32_t len)
-{
-	struct vdriver_buf buf = {VNET_BUFFERS + offset, len, true};
-
-	vdriver_add(&f->rx, &buf, 1);
-}
-
-static struct vring_used_elem take(struct vdriver *d)
-{
-	struct vring_used_elem e;
-
-	assert_true(vdriver_take(d, &e));
-	return e;
-}
-
-static void none(struct vdriver *d)
-{
-	struct vring_used_elem e;
-
-	assert_false(vdriver_take(d, &e));
-}
-
-static uint8_t *at(struct vnet_fixture *f, uint64_t offset)
-{
-	return f->ram + (VNET_BUFFERS - VNET_RAM) + offset;
-}
 
 /* ---- send ---- */
 
@@ -130,7 +75,7 @@ static void test_send_without_header(void **state)
 	vdriver_add(&f->tx, &(struct vdriver_buf){VNET_BUFFERS, 12, false}, 1);
 	assert_true(vnet_step(f));
 	assert_int_equal(f->fake.n_sent, 1);
-	assert_int_equal(count(&f->fake.queue.counters.tx_dropped_refused), 1);
+	assert_int_equal(counter_get(&f->fake.queue.counters.tx_dropped_refused), 1);
 	assert_int_equal(vdriver_used_idx(&f->tx), 2);
 	vnet_fixture_free(f);
 }
@@ -178,7 +123,7 @@ static void test_send_batches(void **state)
 	assert_true(vnet_step(f));
 	assert_int_equal(f->fake.n_sent, 100);
 	assert_int_equal(vdriver_used_idx(&f->tx), 100);
-	assert_int_equal(count(&f->vn->vdev.queue[VNET_TXQ].ring.counters.batches), 2);
+	assert_int_equal(counter_get(&f->vn->vdev.queue[VNET_TXQ].ring.counters.batches), 2);
 	vnet_fixture_free(f);
 }
 
@@ -200,7 +145,7 @@ static void test_send_blocked(void **state)
 	assert_true(vnet_step(f));
 	assert_int_equal(vdriver_used_idx(&f->tx), 2);
 	assert_int_equal(f->fake.sent_len, 90);
-	assert_int_equal(count(&f->fake.queue.counters.tx_blocked), 1);
+	assert_int_equal(counter_get(&f->fake.queue.counters.tx_blocked), 1);
 	assert_true(f->vn->vdev.queue[VNET_TXQ].wants_kicks);
 	assert_int_equal(f->vn->pair[0].lf.events & EPOLLOUT, 0);
 
@@ -259,7 +204,7 @@ static void test_receive(void **state)
 	assert_int_equal(hdr->flags, 0); /* GUEST_CSUM wasn't taken */
 	assert_int_equal(at(f, 12 + 64)[0], 0xee);
 	assert_int_equal(f->interrupts[VNET_RXQ], 1);
-	assert_int_equal(count(&f->vn->vdev.queue[VNET_RXQ].ring.counters.batches), 1);
+	assert_int_equal(counter_get(&f->vn->vdev.queue[VNET_RXQ].ring.counters.batches), 1);
 	/* a plain read: the buffers are long enough for any frame there is */
 	assert_int_equal(f->fake.pieces_max, 1);
 	vnet_fixture_free(f);
@@ -356,7 +301,7 @@ static void test_receive_mergeable(void **state)
 	assert_int_equal(check_merged(f, &offset, 1536, 1524), 1);
 	assert_int_equal(check_merged(f, &offset, 1536, 1525), 2);
 	none(&f->rx);
-	assert_int_equal(count(&f->vn->pair[0].counters.rx_bounced), 65550 + 12 - 1536);
+	assert_int_equal(counter_get(&f->vn->pair[0].counters.rx_bounced), 65550 + 12 - 1536);
 	/* 43 buffers are room enough for any frame: no overflow behind them */
 	assert_int_equal(f->fake.pieces_max, 43);
 	vnet_fixture_free(f);
@@ -399,7 +344,7 @@ static void test_receive_stream(void **state)
 		assert_true(vnet_step(f));
 		assert_int_equal(check_merged(f, &offset, 1536, 60000 + i), 40);
 	}
-	assert_int_equal(count(&f->vn->pair[0].counters.rx_too_long), 0);
+	assert_int_equal(counter_get(&f->vn->pair[0].counters.rx_too_long), 0);
 	vnet_fixture_free(f);
 }
 
@@ -436,7 +381,7 @@ static void test_receive_held(void **state)
 	fake_incoming(f, pattern, 500);
 	assert_true(vnet_step(f));
 	none(&f->rx);
-	assert_int_equal(count(&f->vn->pair[0].counters.rx_held), 1);
+	assert_int_equal(counter_get(&f->vn->pair[0].counters.rx_held), 1);
 	assert_true(f->vn->vdev.queue[VNET_RXQ].wants_kicks);
 	give(f, 2000, 1000);
 	assert_true(vnet_step(f));
@@ -448,8 +393,8 @@ static void test_receive_held(void **state)
 	give(f, 4000, 1000);
 	assert_true(vnet_step(f));
 	assert_int_equal(check_merged(f, &offset, 1000, 500), 1);
-	assert_int_equal(count(&f->vn->pair[0].counters.rx_held), 1);
-	assert_int_equal(count(&f->vn->pair[0].counters.rx_too_long), 0);
+	assert_int_equal(counter_get(&f->vn->pair[0].counters.rx_held), 1);
+	assert_int_equal(counter_get(&f->vn->pair[0].counters.rx_too_long), 0);
 	vnet_fixture_free(f);
 }
 
@@ -466,7 +411,7 @@ static void test_receive_longer_than_the_ring(void **state)
 	fake_incoming(f, pattern, 3000);
 	fake_incoming(f, pattern, 500);
 	assert_true(vnet_step(f));
-	assert_int_equal(count(&f->vn->pair[0].counters.rx_too_long), 1);
+	assert_int_equal(counter_get(&f->vn->pair[0].counters.rx_too_long), 1);
 	assert_int_equal(check_merged(f, &offset, 100, 500), 6);
 	vnet_fixture_free(f);
 }
@@ -503,7 +448,7 @@ static void test_receive_too_many_pieces(void **state)
 	assert_true(vnet_step(f));
 	assert_true(vnet_sleeps(f));
 	assert_false(f->vn->pair[0].rx.held);
-	assert_int_equal(count(&f->vn->pair[0].counters.rx_too_long), 1);
+	assert_int_equal(counter_get(&f->vn->pair[0].counters.rx_too_long), 1);
 	/* both buffers are good for frames that fit */
 	fake_incoming(f, pattern, 500);
 	fake_incoming(f, pattern, 1100);
@@ -531,7 +476,7 @@ static void test_receive_too_long(void **state)
 	assert_int_equal(take(&f->rx).len, 1000);
 	none(&f->rx);
 	assert_memory_equal(at(f, 12), pattern, 988);
-	assert_int_equal(count(&f->vn->pair[0].counters.rx_too_long), 2);
+	assert_int_equal(counter_get(&f->vn->pair[0].counters.rx_too_long), 2);
 	vnet_fixture_free(f);
 }
 
@@ -544,7 +489,7 @@ static void test_receive_starved(void **state)
 	assert_true(vnet_step(f));
 	fake_incoming(f, pattern, 100);
 	assert_true(vnet_step(f));
-	assert_int_equal(count(&f->vn->pair[0].counters.rx_no_buffer), 1);
+	assert_int_equal(counter_get(&f->vn->pair[0].counters.rx_no_buffer), 1);
 	assert_true(queue->wants_kicks);
 	assert_null(f->vn->pair[0].lf.loop);
 	assert_int_equal(f->fake.in_first, 0);
@@ -557,7 +502,7 @@ static void test_receive_starved(void **state)
 	/* the buffer is used up, and that is found when the next frame comes */
 	fake_incoming(f, pattern, 200);
 	assert_true(vnet_step(f));
-	assert_int_equal(count(&f->vn->pair[0].counters.rx_no_buffer), 2);
+	assert_int_equal(counter_get(&f->vn->pair[0].counters.rx_no_buffer), 2);
 	give(f, 2000, 1530);
 	assert_true(vnet_step(f));
 	assert_int_equal(take(&f->rx).len, 212);
@@ -603,7 +548,7 @@ static void test_receive_reset(void **state)
 	virtio_set_dma(&f->vn->vdev, false);
 	assert_false(queue->running);
 	assert_int_equal(queue->position, 0);
-	assert_int_equal(count(&f->vn->pair[0].counters.rx_dropped_reset), 1);
+	assert_int_equal(counter_get(&f->vn->pair[0].counters.rx_dropped_reset), 1);
 	virtio_set_dma(&f->vn->vdev, true);
 	fake_incoming(f, pattern, 5000);
 	assert_true(vnet_step(f));

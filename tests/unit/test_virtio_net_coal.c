@@ -1,63 +1,26 @@
 /*
  * virtio-net's notification coalescing: when interrupts come, by number and by time, on a loop that runs.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#define VNET_PAIRS     2
+#define VNET_RING_SIZE 64
+#include "vnet_driver.h"
 
-#include <cmocka.h>
-
-#define VNET_PAIRS 2
-#include "vnet_fixture.h"
-
-#define F(name) (UINT64_C(1) << VIRTIO_NET_F_##name)
 #define FEATURES \
 	(F(CTRL_VQ) | F(MQ) | F(NOTF_COAL) | F(VQ_NOTF_COAL) | F(GUEST_ANNOUNCE) | F(STATUS))
 #define FOREVER 1000000000 /* us: no test waits so long */
 
 static uint8_t pattern[100];
 
-static struct vnet_fixture *start(uint64_t features)
+static struct vnet_fixture *start_pairs(uint64_t features)
 {
-	struct vnet_fixture *f = vnet_fixture_new("netdev=n0,mq=on", true, 0, NULL);
-
-	vnet_driver_ok(f, features, false, 64);
-	return f;
-}
-
-static uint8_t *at(struct vnet_fixture *f, uint64_t offset)
-{
-	return f->ram + (VNET_BUFFERS - VNET_RAM) + offset;
-}
-
-/* Room for the answer and `more` bytes; returns the answer, the rest is at at(f, 9). */
-static uint8_t command(struct vnet_fixture *f, uint8_t class, uint8_t what, const void *data,
-		       uint32_t len, uint32_t more)
-{
-	struct vdriver_buf buf[3] = {{VNET_BUFFERS, 2, false},
-				     {VNET_BUFFERS + 8, 1 + more, true},
-				     {VNET_BUFFERS + 8, 1 + more, true}};
-	struct vring_used_elem e;
-
-	if (len)
-		buf[1] = (struct vdriver_buf){VNET_BUFFERS + 32, len, false};
-	at(f, 0)[0] = class;
-	at(f, 0)[1] = what;
-	memset(at(f, 8), 0xee, 16);
-	if (len)
-		memcpy(at(f, 32), data, len);
-	vdriver_add(&f->ctrl, buf, len ? 3 : 2);
-	assert_true(vnet_step(f));
-	assert_true(vdriver_take(&f->ctrl, &e));
-	return at(f, 0)[8];
+	return start("netdev=n0,mq=on", features, false);
 }
 
 static uint8_t set(struct vnet_fixture *f, uint8_t what, uint32_t packets, uint32_t usecs)
 {
 	const uint32_t data[2] = {packets, usecs};
 
-	return command(f, VIRTIO_NET_CTRL_NOTF_COAL, what, data, sizeof(data), 0);
+	return command(f, VIRTIO_NET_CTRL_NOTF_COAL, what, data, sizeof(data));
 }
 
 static uint8_t set_queue(struct vnet_fixture *f, uint16_t index, uint32_t packets, uint32_t usecs)
@@ -68,7 +31,7 @@ static uint8_t set_queue(struct vnet_fixture *f, uint16_t index, uint32_t packet
 	} data = {index, 0xffff, packets, usecs};
 
 	return command(f, VIRTIO_NET_CTRL_NOTF_COAL, VIRTIO_NET_CTRL_NOTF_COAL_VQ_SET, &data,
-		       sizeof(data), 0);
+		       sizeof(data));
 }
 
 static void check_queue(struct vnet_fixture *f, uint16_t index, uint32_t packets, uint32_t usecs)
@@ -76,8 +39,8 @@ static void check_queue(struct vnet_fixture *f, uint16_t index, uint32_t packets
 	const uint16_t data[2] = {index, 0};
 	uint32_t got[2];
 
-	assert_int_equal(command(f, VIRTIO_NET_CTRL_NOTF_COAL, VIRTIO_NET_CTRL_NOTF_COAL_VQ_GET,
-				 data, sizeof(data), 8),
+	assert_int_equal(command_more(f, VIRTIO_NET_CTRL_NOTF_COAL,
+				      VIRTIO_NET_CTRL_NOTF_COAL_VQ_GET, data, sizeof(data), 8),
 			 VIRTIO_NET_OK);
 	memcpy(got, at(f, 9), 8);
 	assert_int_equal(got[0], packets);
@@ -103,7 +66,7 @@ static void receive_frames(struct vnet_fixture *f, unsigned int n)
 
 static void test_packets(void **state)
 {
-	struct vnet_fixture *f = start(FEATURES);
+	struct vnet_fixture *f = start_pairs(FEATURES);
 
 	send_frames(f, 3);
 	assert_int_equal(f->interrupts[VNET_TXQ], 3);
@@ -148,7 +111,7 @@ static void test_packets(void **state)
 /* What is owed is told when the queue stops, and nothing later. */
 static void test_stop(void **state)
 {
-	struct vnet_fixture *f = start(FEATURES);
+	struct vnet_fixture *f = start_pairs(FEATURES);
 
 	assert_int_equal(set(f, VIRTIO_NET_CTRL_NOTF_COAL_TX_SET, 5, FOREVER), 0);
 	send_frames(f, 1);
@@ -173,7 +136,7 @@ static void test_stop(void **state)
 
 static void test_queues(void **state)
 {
-	struct vnet_fixture *f = start(FEATURES);
+	struct vnet_fixture *f = start_pairs(FEATURES);
 
 	assert_int_equal(set(f, VIRTIO_NET_CTRL_NOTF_COAL_RX_SET, 10, 20), 0);
 	assert_int_equal(set(f, VIRTIO_NET_CTRL_NOTF_COAL_TX_SET, 30, 40), 0);
@@ -200,22 +163,23 @@ static void test_queues(void **state)
 
 static void test_refused(void **state)
 {
-	struct vnet_fixture *f = start(FEATURES);
+	struct vnet_fixture *f = start_pairs(FEATURES);
 	const uint8_t data[64] = {0};
 
 	for (uint8_t what = 0; what < 6; what++)
 		for (uint32_t len = 0; len < sizeof(data); len++) {
 			uint32_t right = what < 2 ? 8 : what == 2 ? 12 : what == 3 ? 4 : ~0u;
 
-			assert_int_equal(command(f, VIRTIO_NET_CTRL_NOTF_COAL, what, data, len, 8),
-					 len == right ? VIRTIO_NET_OK : VIRTIO_NET_ERR);
+			assert_int_equal(
+				command_more(f, VIRTIO_NET_CTRL_NOTF_COAL, what, data, len, 8),
+				len == right ? VIRTIO_NET_OK : VIRTIO_NET_ERR);
 		}
 	/* no room for what is asked: the answer, and as much as fits */
-	assert_int_equal(command(f, VIRTIO_NET_CTRL_NOTF_COAL, 3, data, 4, 3), VIRTIO_NET_OK);
+	assert_int_equal(command_more(f, VIRTIO_NET_CTRL_NOTF_COAL, 3, data, 4, 3), VIRTIO_NET_OK);
 	assert_int_equal(at(f, 0)[12], 0xee);
 	assert_false(virtio_is_latched(&f->vn->vdev));
 	vnet_fixture_free(f);
-	f = start(F(CTRL_VQ));
+	f = start_pairs(F(CTRL_VQ));
 	assert_int_equal(set(f, VIRTIO_NET_CTRL_NOTF_COAL_TX_SET, 1, 2), VIRTIO_NET_ERR);
 	assert_int_equal(set_queue(f, 0, 1, 2), VIRTIO_NET_ERR);
 	vnet_fixture_free(f);
@@ -224,7 +188,7 @@ static void test_refused(void **state)
 /* With the loop running: the interrupt comes by time. */
 static void test_time(void **state)
 {
-	struct vnet_fixture *f = start(FEATURES);
+	struct vnet_fixture *f = start_pairs(FEATURES);
 	struct virtio_queue *queue = &f->vn->vdev.queue[VNET_TXQ];
 	uint64_t begin;
 
@@ -246,7 +210,7 @@ static void test_time(void **state)
 /* The driver is asked to announce itself, does, and says so. */
 static void test_announce(void **state)
 {
-	struct vnet_fixture *f = start(FEATURES);
+	struct vnet_fixture *f = start_pairs(FEATURES);
 	struct virtio_dev *dev = &f->vn->vdev;
 
 	assert_int_equal(virtio_config_read(dev, 6, 2), VIRTIO_NET_S_LINK_UP);
@@ -254,18 +218,18 @@ static void test_announce(void **state)
 	assert_int_equal(virtio_config_read(dev, 6, 2),
 			 VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE);
 	assert_int_equal(f->config_interrupts, 1);
-	assert_int_equal(command(f, VIRTIO_NET_CTRL_ANNOUNCE, 1, NULL, 0, 0), VIRTIO_NET_ERR);
-	assert_int_equal(command(f, VIRTIO_NET_CTRL_ANNOUNCE, 0, pattern, 1, 0), VIRTIO_NET_ERR);
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_ANNOUNCE, 1, NULL, 0), VIRTIO_NET_ERR);
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_ANNOUNCE, 0, pattern, 1), VIRTIO_NET_ERR);
 	assert_int_equal(
-		command(f, VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, NULL, 0, 0),
+		command(f, VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, NULL, 0),
 		VIRTIO_NET_OK);
 	assert_int_equal(virtio_config_read(dev, 6, 2), VIRTIO_NET_S_LINK_UP);
 	assert_int_equal(counter_get(&f->vn->counters.announced), 1);
 	vnet_fixture_free(f);
-	f = start(F(CTRL_VQ) | F(STATUS));
+	f = start_pairs(F(CTRL_VQ) | F(STATUS));
 	assert_false(vnet_announce(&f->vn->vdev));
 	assert_int_equal(f->config_interrupts, 0);
-	assert_int_equal(command(f, VIRTIO_NET_CTRL_ANNOUNCE, 0, NULL, 0, 0), VIRTIO_NET_ERR);
+	assert_int_equal(command(f, VIRTIO_NET_CTRL_ANNOUNCE, 0, NULL, 0), VIRTIO_NET_ERR);
 	vnet_fixture_free(f);
 }
 

@@ -1,43 +1,7 @@
 /*
  * virtio-net without its rings: options, feature bits, configuration space, link.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "vnet_fixture.h"
-
-#define ALL_OFFLOADS \
-	(NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN | NET_OFFLOAD_UFO)
-#define F(name) (UINT64_C(1) << VIRTIO_NET_F_##name)
-
-static struct vnet_fixture *start(const char *options, uint64_t features, bool legacy)
-{
-	struct err err;
-	struct vnet_fixture *f = vnet_fixture_new(options, true, ALL_OFFLOADS, &err);
-
-	if (!f)
-		fail_msg("%s", err.msg);
-	vnet_driver_ok(f, features, legacy, 256);
-	assert_true(f->vn->vdev.queue[VNET_RXQ].running);
-	return f;
-}
-
-static uint64_t count(const struct counter *c)
-{
-	return counter_get(c);
-}
-
-/* A receive buffer of len bytes at VNET_BUFFERS + offset. */
-static void give(struct vnet_fixture *f, uint64_t offset, uint32_t len)
-{
-	struct vdriver_buf buf = {VNET_BUFFERS + offset, len, true};
-
-	vdriver_add(&f->rx, &buf, 1);
-}
+#include "vnet_driver.h"
 
 static void test_features(void **state)
 {
@@ -161,7 +125,7 @@ static void test_no_cable(void **state)
 	vdriver_add(&f->tx, &(struct vdriver_buf){VNET_BUFFERS, 80, false}, 1);
 	assert_true(vnet_step(f));
 	assert_int_equal(vdriver_used_idx(&f->tx), 1);
-	assert_int_equal(count(&f->vn->pair[0].counters.tx_no_cable), 1);
+	assert_int_equal(counter_get(&f->vn->pair[0].counters.tx_no_cable), 1);
 	vnet_fixture_free(f);
 }
 

@@ -1,77 +1,7 @@
 /*
  * virtio-net's control queue, and the receive filter that it sets, at the level of the rings.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "vnet_fixture.h"
-
-#define ALL_OFFLOADS \
-	(NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN | NET_OFFLOAD_UFO)
-#define F(name) (UINT64_C(1) << VIRTIO_NET_F_##name)
-
-static struct vnet_fixture *start(const char *options, uint64_t features, bool legacy)
-{
-	struct err err;
-	struct vnet_fixture *f = vnet_fixture_new(options, true, ALL_OFFLOADS, &err);
-
-	if (!f)
-		fail_msg("%s", err.msg);
-	vnet_driver_ok(f, features, legacy, 256);
-	assert_true(f->vn->vdev.queue[VNET_RXQ].running);
-	return f;
-}
-
-static uint64_t count(const struct counter *c)
-{
-	return counter_get(c);
-}
-
-/* A receive buffer of len bytes at VNET_BUFFERS + offset. */
-static void give(struct vnet_fixture *f, uint64_t offset, uint32_t len)
-{
-	struct vdriver_buf buf = {VNET_BUFFERS + offset, len, true};
-
-	vdriver_add(&f->rx, &buf, 1);
-}
-
-static struct vring_used_elem take(struct vdriver *d)
-{
-	struct vring_used_elem e;
-
-	assert_true(vdriver_take(d, &e));
-	return e;
-}
-
-static uint8_t *at(struct vnet_fixture *f, uint64_t offset)
-{
-	return f->ram + (VNET_BUFFERS - VNET_RAM) + offset;
-}
-
-/* Sends a command with its data; returns the answer, or 0xee when there was none. */
-static uint8_t command(struct vnet_fixture *f, uint8_t class, uint8_t what, const void *data,
-		       uint32_t len)
-{
-	struct vdriver_buf buf[3] = {{VNET_BUFFERS, 2, false},
-				     {VNET_BUFFERS + 16, len, false},
-				     {VNET_BUFFERS + 8, 1, true}};
-
-	at(f, 0)[0] = class;
-	at(f, 0)[1] = what;
-	at(f, 0)[8] = 0xee;
-	memcpy(at(f, 16), data, len);
-	if (!len)
-		buf[1] = buf[2];
-	vdriver_add(&f->ctrl, buf, len ? 3 : 2);
-	assert_true(vnet_step(f));
-	if (!virtio_is_latched(&f->vn->vdev))
-		assert_int_equal(take(&f->ctrl).len, 1);
-	return at(f, 0)[8];
-}
+#include "vnet_driver.h"
 
 /* Does a frame with this destination (and VLAN, when not negative) get through? */
 static bool passes(struct vnet_fixture *f, const char *mac, int vlan)
@@ -115,7 +45,7 @@ static void test_filter(void **state)
 	assert_true(passes(f, ALL, -1));
 	assert_false(passes(f, OTHER, -1));
 	assert_false(passes(f, MULTI, -1));
-	assert_int_equal(count(&f->vn->pair[0].counters.rx_filtered), 2);
+	assert_int_equal(counter_get(&f->vn->pair[0].counters.rx_filtered), 2);
 	assert_int_equal(command(f, VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, tables,
 				 sizeof(tables)),
 			 0);
@@ -186,7 +116,7 @@ static void test_guest_offloads(void **state)
 	offloads = F(GUEST_CSUM);
 	f->fake.set_offloads_result = -EBADFD;
 	assert_int_equal(command(f, VIRTIO_NET_CTRL_GUEST_OFFLOADS, 0, &offloads, 8), 1);
-	assert_int_equal(count(&f->vn->counters.ctrl_refused), 2);
+	assert_int_equal(counter_get(&f->vn->counters.ctrl_refused), 2);
 	vnet_fixture_free(f);
 }
 

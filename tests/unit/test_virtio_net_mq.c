@@ -2,61 +2,15 @@
  * virtio-net with several queue pairs: which queues move frames, where the control queue is, that what
  * it sets reaches every pair; with threads, that neither resets nor commands wait for each other.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#define VNET_PAIRS     3
+#define VNET_RING_SIZE 64
+#include "vnet_driver.h"
 
-#include <cmocka.h>
-
-#define VNET_PAIRS 3
-#include "vnet_fixture.h"
-
-#define F(name) (UINT64_C(1) << VIRTIO_NET_F_##name)
-#define ALL_OFFLOADS \
-	(NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN | NET_OFFLOAD_UFO)
-
-static uint8_t pattern[4096];
-
-static struct vnet_fixture *start(const char *options, uint64_t features, bool legacy)
-{
-	struct err err;
-	struct vnet_fixture *f = vnet_fixture_new(options, true, ALL_OFFLOADS, &err);
-
-	if (!f)
-		fail_msg("%s", err.msg);
-	memset(pattern, 0xff, 6);
-	vnet_driver_ok(f, features, legacy, 64);
-	return f;
-}
-
-static uint8_t *at(struct vnet_fixture *f, uint64_t offset)
-{
-	return f->ram + (VNET_BUFFERS - VNET_RAM) + offset;
-}
+static uint8_t pattern[4096]; /* frames: broadcast */
 
 static struct vdriver *ring(struct vnet_fixture *f, unsigned int index)
 {
 	return index == 0 ? &f->rx : index == 1 ? &f->tx : &f->more[index - 2];
-}
-
-static uint8_t command(struct vnet_fixture *f, uint8_t class, uint8_t what, const void *data,
-		       uint32_t len)
-{
-	struct vdriver_buf buf[3] = {{VNET_BUFFERS, 2, false},
-				     {VNET_BUFFERS + 16, len, false},
-				     {VNET_BUFFERS + 8, 1, true}};
-	struct vring_used_elem e;
-
-	at(f, 0)[0] = class;
-	at(f, 0)[1] = what;
-	at(f, 0)[8] = 0xee;
-	memcpy(at(f, 16), data, len);
-	vdriver_add(&f->ctrl, buf, 3);
-	assert_true(vnet_step(f));
-	assert_true(vdriver_take(&f->ctrl, &e));
-	assert_int_equal(e.len, 1);
-	return at(f, 0)[8];
 }
 
 static uint8_t set_pairs(struct vnet_fixture *f, uint16_t n)
@@ -349,5 +303,6 @@ int main(void)
 		cmocka_unit_test(test_threads),
 	};
 
+	memset(pattern, 0xff, 6);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,20 +2,12 @@
  * virtio-net's receive-side scaling and hash reports: commands, which pair a frame goes to, how it gets
  * from one to another, what is lost when that one is behind.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 #include <netinet/in.h>
 
-#define VNET_PAIRS 4
-#include "vnet_fixture.h"
+#define VNET_PAIRS     4
+#define VNET_RING_SIZE 64
+#include "vnet_driver.h"
 
-#define F(name) (UINT64_C(1) << VIRTIO_NET_F_##name)
-#define ALL_OFFLOADS \
-	(NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN | NET_OFFLOAD_UFO)
 #define TYPES (VIRTIO_NET_RSS_HASH_TYPE_UDPv4 | VIRTIO_NET_RSS_HASH_TYPE_IPv4)
 #define RSS   (F(CTRL_VQ) | F(MQ) | F(RSS) | F(MRG_RXBUF))
 
@@ -30,42 +22,14 @@ struct rss_config {
 
 static uint8_t frame[2000];
 
-static struct vnet_fixture *start(const char *options, uint64_t features)
-{
-	struct err err;
-	struct vnet_fixture *f = vnet_fixture_new(options, true, ALL_OFFLOADS, &err);
-
-	if (!f)
-		fail_msg("%s", err.msg);
-	vnet_driver_ok(f, features, false, 64);
-	return f;
-}
-
-static uint8_t *at(struct vnet_fixture *f, uint64_t offset)
-{
-	return f->ram + (VNET_BUFFERS - VNET_RAM) + offset;
-}
-
 static struct vdriver *rx_ring(struct vnet_fixture *f, unsigned int i)
 {
 	return i ? &f->more[2 * i - 2] : &f->rx;
 }
 
-static uint8_t command(struct vnet_fixture *f, uint8_t what, const void *data, uint32_t len)
+static uint8_t mq_command(struct vnet_fixture *f, uint8_t what, const void *data, uint32_t len)
 {
-	struct vdriver_buf buf[3] = {{VNET_BUFFERS, 2, false},
-				     {VNET_BUFFERS + 16, len, false},
-				     {VNET_BUFFERS + 8, 1, true}};
-	struct vring_used_elem e;
-
-	at(f, 0)[0] = VIRTIO_NET_CTRL_MQ;
-	at(f, 0)[1] = what;
-	at(f, 0)[8] = 0xee;
-	memcpy(at(f, 16), data, len);
-	vdriver_add(&f->ctrl, buf, 3);
-	assert_true(vnet_step(f));
-	assert_true(vdriver_take(&f->ctrl, &e));
-	return at(f, 0)[8];
+	return command(f, VIRTIO_NET_CTRL_MQ, what, data, len);
 }
 
 static struct rss_config config(void)
@@ -84,7 +48,7 @@ static struct rss_config config(void)
 
 static uint8_t set_rss(struct vnet_fixture *f, const struct rss_config *c)
 {
-	return command(f, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, c, sizeof(*c));
+	return mq_command(f, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, c, sizeof(*c));
 }
 
 /* A UDP datagram of this port; returns its hash. */
@@ -106,7 +70,7 @@ static uint32_t make(uint16_t port)
 	return vnet_toeplitz(c.key, fields, sizeof(fields));
 }
 
-static void give(struct vnet_fixture *f, unsigned int pair, uint32_t len)
+static void give_pair(struct vnet_fixture *f, unsigned int pair, uint32_t len)
 {
 	vdriver_add(rx_ring(f, pair),
 		    &(struct vdriver_buf){VNET_BUFFERS + 0x10000 * (pair + 1), len, true}, 1);
@@ -159,7 +123,7 @@ static void test_offer(void **state)
 /* Every flow on every queue of the back end: it goes where the table says. */
 static void test_steer(void **state)
 {
-	struct vnet_fixture *f = start("netdev=n0,mq=on,rss=on", RSS);
+	struct vnet_fixture *f = start("netdev=n0,mq=on,rss=on", RSS, false);
 	struct rss_config c = config();
 	uint64_t steered = 0;
 
@@ -172,7 +136,7 @@ static void test_steer(void **state)
 
 			for (unsigned int i = 0; i < VNET_PAIRS; i++)
 				if (vdriver_used_idx(rx_ring(f, i)) == rx_ring(f, i)->avail_idx)
-					give(f, i, 2000);
+					give_pair(f, i, 2000);
 			comes_on(f, queue, len);
 			assert_int_equal(taken_by(f, 12, len), (int)to);
 			steered += to != queue;
@@ -183,21 +147,21 @@ static void test_steer(void **state)
 	/* what has no hash */
 	make(1);
 	frame[12] = 9;
-	give(f, 2, 2000);
+	give_pair(f, 2, 2000);
 	comes_on(f, 0, 60);
 	assert_int_equal(taken_by(f, 12, 60), 2);
 	/* no types: nothing has */
 	c.types = 0;
 	assert_int_equal(set_rss(f, &c), VIRTIO_NET_OK);
 	make(1);
-	give(f, 2, 2000);
+	give_pair(f, 2, 2000);
 	comes_on(f, 1, 60);
 	assert_int_equal(taken_by(f, 12, 60), 2);
 	/* automatic steering again: it stays where it came in */
-	assert_int_equal(command(f, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, &(uint16_t){3}, 2), 0);
+	assert_int_equal(mq_command(f, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, &(uint16_t){3}, 2), 0);
 	assert_int_equal(f->fake.n_active, 3);
 	for (unsigned int i = 0; i < 3; i++) {
-		give(f, i, 2000);
+		give_pair(f, i, 2000);
 		comes_on(f, i, 60);
 		assert_int_equal(taken_by(f, 12, 60), (int)i);
 	}
@@ -208,7 +172,7 @@ static void test_steer(void **state)
  * there are buffers again. */
 static void test_behind(void **state)
 {
-	struct vnet_fixture *f = start("netdev=n0,mq=on,rss=on", RSS);
+	struct vnet_fixture *f = start("netdev=n0,mq=on,rss=on", RSS, false);
 	struct rss_config c = config();
 	struct vring_used_elem e;
 	unsigned int waiting, got = 0;
@@ -216,7 +180,7 @@ static void test_behind(void **state)
 	for (unsigned int i = 0; i < 8; i++)
 		c.table[i] = 3;
 	assert_int_equal(set_rss(f, &c), VIRTIO_NET_OK);
-	give(f, 0, 2000);
+	give_pair(f, 0, 2000);
 	make(1);
 	for (unsigned int i = 0; i < 50; i++)
 		comes_on(f, 0, 100);
@@ -224,7 +188,7 @@ static void test_behind(void **state)
 	assert_int_equal(counter_get(&f->vn->pair[0].counters.rx_steer_full), 50 - waiting);
 	assert_true(waiting >= 16 && waiting < 50);
 	for (unsigned int i = 0; i < 50; i++) {
-		give(f, 3, 60); /* two for each frame */
+		give_pair(f, 3, 60); /* two for each frame */
 		assert_true(vnet_step(f));
 		assert_true(vnet_sleeps(f));
 	}
@@ -236,7 +200,7 @@ static void test_behind(void **state)
 	memset(f->ram, 0, VNET_BUFFERS - VNET_RAM);
 	vnet_driver_ok(f, RSS, false, 64);
 	assert_int_equal(set_rss(f, &c), VIRTIO_NET_OK);
-	give(f, 0, 2000);
+	give_pair(f, 0, 2000);
 	for (unsigned int i = 0; i < waiting; i++)
 		comes_on(f, 0, 100);
 	assert_int_equal(counter_get(&f->vn->pair[0].counters.rx_steered), 2 * waiting);
@@ -248,7 +212,8 @@ static void test_report(void **state)
 	for (unsigned int rss = 0; rss < 2; rss++) {
 		struct vnet_fixture *f = start("netdev=n0,mq=on,rss=on,hash=on",
 					       F(CTRL_VQ) | F(MQ) | F(HASH_REPORT) | F(MRG_RXBUF) |
-						       (rss ? F(RSS) : 0));
+						       (rss ? F(RSS) : 0),
+					       false);
 		struct rss_config c = config();
 		struct {
 			uint32_t types;
@@ -264,7 +229,7 @@ static void test_report(void **state)
 		assert_int_equal(f->fake.net.hdr_len, 20);
 		/* nothing is hashed until the driver says so */
 		hdr = (const struct virtio_net_hdr_v1_hash *)at(f, 0x10000);
-		give(f, 0, 2000);
+		give_pair(f, 0, 2000);
 		memset(at(f, 0x10000), 0xee, 20);
 		comes_on(f, 0, 100);
 		assert_int_equal(taken_by(f, 20, 100), 0);
@@ -275,12 +240,12 @@ static void test_report(void **state)
 			assert_int_equal(set_rss(f, &c), VIRTIO_NET_OK);
 		else
 			assert_int_equal(
-				command(f, VIRTIO_NET_CTRL_MQ_HASH_CONFIG, &hash, sizeof(hash)),
+				mq_command(f, VIRTIO_NET_CTRL_MQ_HASH_CONFIG, &hash, sizeof(hash)),
 				VIRTIO_NET_OK);
 		hdr = (const struct virtio_net_hdr_v1_hash *)at(f, 0x10000 * (to + 1));
-		give(f, 0, 2000);
+		give_pair(f, 0, 2000);
 		if (to)
-			give(f, to, 2000);
+			give_pair(f, to, 2000);
 		comes_on(f, 0, 100);
 		assert_int_equal(taken_by(f, 20, 100), (int)to);
 		assert_int_equal(hdr->hash_value, value);
@@ -301,7 +266,7 @@ static void test_report_without_header(void **state)
 
 	vnet_driver_ok(f, F(CTRL_VQ) | F(HASH_REPORT), false, 64);
 	make(1);
-	give(f, 0, 2000);
+	give_pair(f, 0, 2000);
 	memset(at(f, 0x10000), 0xee, 20);
 	comes_on(f, 0, 100);
 	assert_int_equal(taken_by(f, 20, 100), 0);
@@ -326,7 +291,7 @@ static void test_report_without_header(void **state)
 /* Tables that make no sense are refused, and leave what was. */
 static void test_bad_tables(void **state)
 {
-	struct vnet_fixture *f = start("netdev=n0,mq=on,rss=on", RSS);
+	struct vnet_fixture *f = start("netdev=n0,mq=on,rss=on", RSS, false);
 	struct rss_config good = config();
 	uint8_t data[600];
 
@@ -348,21 +313,21 @@ static void test_bad_tables(void **state)
 		memset(data, 0, sizeof(data));
 		memcpy(data, &good, sizeof(good));
 		if (len != sizeof(good))
-			assert_int_equal(command(f, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, data, len),
+			assert_int_equal(mq_command(f, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, data, len),
 					 VIRTIO_NET_ERR);
 	}
-	assert_int_equal(command(f, VIRTIO_NET_CTRL_MQ_HASH_CONFIG, data, 12), VIRTIO_NET_ERR);
+	assert_int_equal(mq_command(f, VIRTIO_NET_CTRL_MQ_HASH_CONFIG, data, 12), VIRTIO_NET_ERR);
 	assert_true(f->vn->pair[1].set.rss.steer);
 	assert_memory_equal(f->vn->pair[1].set.rss.key, good.key, 40);
 	/* a back end that refuses more queues */
-	assert_int_equal(command(f, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, &(uint16_t){1}, 2), 0);
+	assert_int_equal(mq_command(f, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, &(uint16_t){1}, 2), 0);
 	f->fake.set_queues_result = -EBADFD;
 	assert_int_equal(set_rss(f, &good), VIRTIO_NET_ERR);
 	assert_false(f->vn->pair[0].set.rss.on);
 	assert_false(virtio_is_latched(&f->vn->vdev));
 	vnet_fixture_free(f);
 	/* not negotiated */
-	f = start("netdev=n0,mq=on,rss=on", F(CTRL_VQ) | F(MQ));
+	f = start("netdev=n0,mq=on,rss=on", F(CTRL_VQ) | F(MQ), false);
 	assert_int_equal(set_rss(f, &good), VIRTIO_NET_ERR);
 	vnet_fixture_free(f);
 }
@@ -370,7 +335,7 @@ static void test_bad_tables(void **state)
 /* A short key is one that ends in zeros; a table of one entry and of the longest that there may be. */
 static void test_sizes(void **state)
 {
-	struct vnet_fixture *f = start("netdev=n0,mq=on,rss=on", RSS);
+	struct vnet_fixture *f = start("netdev=n0,mq=on,rss=on", RSS, false);
 	struct {
 		uint32_t types;
 		uint16_t mask, unclassified, table[128], max_tx;
@@ -383,22 +348,22 @@ static void test_sizes(void **state)
 	} __attribute__((packed)) small = {.types = TYPES, .table = {1}, .max_tx = 1};
 
 	/* pairs that the table names receive, although they don't send */
-	assert_int_equal(command(f, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, &small, sizeof(small)), 0);
+	assert_int_equal(mq_command(f, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, &small, sizeof(small)), 0);
 	assert_int_equal(f->fake.n_active, 2);
 	make(1);
-	give(f, 0, 2000);
-	give(f, 1, 2000);
+	give_pair(f, 0, 2000);
+	give_pair(f, 1, 2000);
 	comes_on(f, 0, 60);
 	assert_int_equal(taken_by(f, 12, 60), 1);
 	big.table[127] = 3;
 	memset(big.key, 0xff, sizeof(big.key));
-	assert_int_equal(command(f, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, &big, sizeof(big)), 0);
+	assert_int_equal(mq_command(f, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, &big, sizeof(big)), 0);
 	assert_int_equal(f->vn->pair[0].set.rss.table[127], 3);
 	assert_int_equal(f->vn->pair[0].set.rss.key[9], 0xff);
 	assert_int_equal(f->vn->pair[0].set.rss.key[10], 0);
 	assert_int_equal(f->fake.n_active, 4);
 	/* fewer are not meant: see ctrl_rss() */
-	assert_int_equal(command(f, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, &small, sizeof(small)), 0);
+	assert_int_equal(mq_command(f, VIRTIO_NET_CTRL_MQ_RSS_CONFIG, &small, sizeof(small)), 0);
 	assert_int_equal(f->fake.n_active, 4);
 	vnet_fixture_free(f);
 }
@@ -437,7 +402,7 @@ static void *hand_over(void *arg)
  * order, or is counted as lost. */
 static void test_threads(void **state)
 {
-	struct vnet_fixture *f = start("netdev=n0,mq=on,rss=on", RSS);
+	struct vnet_fixture *f = start("netdev=n0,mq=on,rss=on", RSS, false);
 	struct rss_config c = config();
 	struct stress s[3] = {{0}};
 	uint32_t last[3] = {0};
