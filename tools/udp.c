@@ -1,9 +1,10 @@
 /*
  * UDP that one side sends faster than the other takes it, for the losses that docs/udp-losses.md tells of.
  *
- *	udp send ADDRESS PORT COUNT SIZE [RATE]
+ *	udp send ADDRESS PORT COUNT SIZE [RATE [SEGMENT]]
  *		sends COUNT datagrams of SIZE bytes, RATE in a second (0, or none: as fast as it can), and
- *		says how many the kernel took
+ *		says how many the kernel took. SEGMENT: each is handed to the kernel as one, to be cut into
+ *		datagrams of so many bytes (UDP_SEGMENT, udp(7))
  *	udp take PORT [PASSES [BUFFER]]
  *		takes datagrams, and adds up the bytes of each PASSES times: so much work it is. BUFFER: bytes
  *		for SO_RCVBUF. Ends with SIGTERM
@@ -13,6 +14,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/udp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,7 +49,7 @@ static void wait_until(double due)
 }
 
 static int udp_send(const char *address, unsigned int port, unsigned long count, size_t size,
-		    double rate)
+		    double rate, int segment)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
 	static char data[SIZE_MAX_UDP];
@@ -62,6 +64,8 @@ static int udp_send(const char *address, unsigned int port, unsigned long count,
 	if (fd < 0 || inet_pton(AF_INET, address, &to.sin_addr) != 1 ||
 	    connect(fd, (struct sockaddr *)&to, sizeof(to)))
 		return failed(address);
+	if (segment && setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment)))
+		return failed("UDP_SEGMENT");
 	for (unsigned int i = 0; i < BATCH; i++)
 		m[i] = (struct mmsghdr){.msg_hdr = {.msg_iov = &iov, .msg_iovlen = 1}};
 	batch = batch ? batch : 1;
@@ -109,11 +113,12 @@ int main(int argc, char **argv)
 {
 	if (argc >= 6 && !strcmp(argv[1], "send") && number(argc, argv, 5) <= SIZE_MAX_UDP)
 		return udp_send(argv[2], (unsigned int)number(argc, argv, 3), number(argc, argv, 4),
-				number(argc, argv, 5), (double)number(argc, argv, 6));
+				number(argc, argv, 5), (double)number(argc, argv, 6),
+				(int)number(argc, argv, 7));
 	if (argc >= 3 && !strcmp(argv[1], "take"))
 		return udp_take((unsigned int)number(argc, argv, 2), number(argc, argv, 3),
 				(int)number(argc, argv, 4));
-	fprintf(stderr,
-		"udp send ADDRESS PORT COUNT SIZE [RATE]\nudp take PORT [PASSES [BUFFER]]\n");
+	fprintf(stderr, "udp send ADDRESS PORT COUNT SIZE [RATE [SEGMENT]]\nudp take PORT [PASSES "
+			"[BUFFER]]\n");
 	return 2;
 }

@@ -21,7 +21,9 @@
 #define FCS	     4
 #define PCI_CLOCK_NS 30 /* TCTR counts these: 33 MHz */
 #define RETRY_MIN_NS UINT64_C(20000)
+#define RETRY_FEW_NS UINT64_C(5000000)
 #define RETRY_MAX_NS UINT64_C(1000000000)
+#define RETRY_FRAMES 32u
 
 enum {
 	EEM = 0xc0, /* 9346CR: operating mode */
@@ -178,10 +180,21 @@ void rtl8139_missed(struct rtl8139 *r)
 
 int rtl8139_rx_wait(struct rtl8139 *r, uint16_t bits)
 {
+	uint64_t most = r->rx_between ? RETRY_FEW_NS : RETRY_MAX_NS;
+
 	if (!r->rx_retry.deadline_ns) {
+		/* Sooner only where it is worth while: waking up for each descriptor that a busy driver gives back
+		 * takes the time that it needs. */
+		if (r->rx_between >= RETRY_FRAMES)
+			r->rx_retry_ns /= 2;
+		else
+			r->rx_retry_ns *= 2;
+		if (r->rx_retry_ns < RETRY_MIN_NS)
+			r->rx_retry_ns = RETRY_MIN_NS;
+		if (r->rx_retry_ns > most)
+			r->rx_retry_ns = most;
 		nic_timer_set(&r->rx_retry, loop_now_ns() + r->rx_retry_ns);
-		r->rx_retry_ns =
-			r->rx_retry_ns < RETRY_MAX_NS / 2 ? r->rx_retry_ns * 2 : RETRY_MAX_NS;
+		r->rx_between = 0;
 	}
 	if (bits)
 		rtl8139_interrupt(r, bits);
@@ -209,8 +222,10 @@ static int rtl8139_rx_buffers(struct nic *nic, struct iovec *iov, int max)
 		return 1;
 	n = rtl8139_cplus_rx(r) ? rtl8139_cplus_rx_buffers(r, iov, max)
 				: rtl8139_classic_rx_buffers(r, iov, max);
-	if (n > 1)
-		r->rx_retry_ns = RETRY_MIN_NS;
+	if (n > 1) {
+		r->rx_between++;
+		nic_timer_cancel(&r->rx_retry);
+	}
 	return n;
 }
 
@@ -226,7 +241,8 @@ static void rtl8139_rx_frame(struct nic *nic, struct nic_rx *rx)
 
 static void stop_rx(struct rtl8139 *r)
 {
-	r->rx_retry_ns = RETRY_MIN_NS;
+	r->rx_retry_ns = 0;
+	r->rx_between = 0;
 	nic_timer_cancel(&r->rx_retry);
 	rtl8139_classic_stop_rx(r);
 	rtl8139_cplus_stop_rx(r);

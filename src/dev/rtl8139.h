@@ -173,6 +173,7 @@ struct rtl8139 {
 	struct nic_timer irq_held; /* runs: no interrupt until then */
 	bool rx_dry;		   /* found no receive descriptor, and said so */
 	uint64_t rx_retry_ns;
+	unsigned int rx_between; /* frames since it was waited for room last */
 	struct nic_timer rx_retry;
 
 	struct eth_filter filter; /* from IDR, MAR and RCR */

@@ -329,12 +329,19 @@ void rtl8139_cplus_stop_rx(struct rtl8139 *r)
 {
 	r->rx_index = 0;
 	r->rx_dry = false;
-	rtl8139_cplus_rx_again(r);
+	if (rtl8139_cplus_rx(r))
+		nic_rx_kick(&r->nic);
 }
 
 void rtl8139_cplus_rx_again(struct rtl8139 *r)
 {
-	if (rtl8139_cplus_rx(r))
+	const uint32_t *desc;
+
+	if (!r->nic.starved || !rtl8139_cplus_rx(r))
+		return;
+	/* 8139cp acknowledges before it gives descriptors back: it isn't to be interrupted for nothing. */
+	desc = descriptor(r, REG_RDSAR, r->rx_index);
+	if (desc && take_opts1(desc) & DESC_OWN)
 		nic_rx_kick(&r->nic);
 }
 

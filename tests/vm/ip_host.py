@@ -4,7 +4,7 @@
 	ip_host.py echo PORT		says "ready PORT" (PORT 0: the kernel picks one), and echoes until it is killed
 	ip_host.py ask PORT COUNT	COUNT datagrams, each of which has to come back as it was
 	ip_host.py names		is a name server at 127.0.0.1 to which all names have one address
-	ip_host.py get PORT BYTES	connects until it is given so many bytes; says their MD5
+	ip_host.py get PORT BYTES	connects until it is given so many bytes, answers with a line, and says their MD5
 """
 import hashlib
 import os
@@ -60,15 +60,17 @@ def names():
 
 def get(port, count):
     for _ in range(TRIES):
+        md5, left = hashlib.md5(usedforsecurity=False), count
         with socket.create_connection((ADDRESS, port)) as connection:
-            data = b""
-            while more := connection.recv(1 << 20):
-                data += more
-        if len(data) == count:
-            print(hashlib.md5(data, usedforsecurity=False).hexdigest(), flush=True)
-            return
+            while left and (more := connection.recv(1 << 20)):
+                md5.update(more)
+                left -= len(more)
+            if not left:
+                connection.sendall(b"\n")
+                print(md5.hexdigest(), flush=True)
+                return
         time.sleep(1)
-    raise SystemExit(f"ip_host: port {port} gave {len(data)} bytes, not {count}")
+    raise SystemExit(f"ip_host: port {port} gave {count - left} bytes, not {count}")
 
 
 def main():

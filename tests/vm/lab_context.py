@@ -203,12 +203,13 @@ class Context:
                     vm.process.stdin.flush()
                     silence.renew()
                 before = said, begun
-                said, begun = len(PROGRESS.findall(output)), len(BEGIN.findall(output))
+                begins = BEGIN.findall(output[:output.rfind("\n") + 1])
+                said, begun = len(PROGRESS.findall(output)), len(begins)
                 if said != before[0]:
                     silence.renew()
                 if begun != before[1]:
                     check.renew()
-                    say(scenario=self.name, check=BEGIN.findall(output)[-1])
+                    say(scenario=self.name, check=begins[-1])
             if emulators_fault(output or "", vm.errors):
                 self.stuck = "the lab's emulator did wrong"
                 break

@@ -69,7 +69,7 @@ class Flood:
 class UdpScenario:
     """One guest with these cards, and what it asks for."""
 
-    def __init__(self, s, cards, checks, **more):
+    def __init__(self, s, cards, checks, kernel="bookworm", **more):
         self.s, self.network, self.counted = s, {}, {}
         subprocess.run(["modprobe", "vhost_net"], check=False)
         words = []
@@ -83,7 +83,7 @@ class UdpScenario:
                       "-device", f"virtio-net-pci,netdev=n{n},mac={mac}{device}"]
         self.host = Host(s, *(f"t{n}:{GUEST_MAC.format(n)}" for n in range(len(cards))))
         s.stack.callback(self.host.close)
-        self.vm = s.start("bookworm", ["boot", *checks, "complaints"], *words, nic=None, initrd="bookworm-nics",
+        self.vm = s.start(kernel, ["boot", *checks, "complaints"], *words, nic=None, initrd=f"{kernel}-nics",
                           module_parameters="", append="ipv6.disable=1", **more)
 
     def send(self, card, count, rate="0"):
@@ -171,6 +171,20 @@ def udp_losses(s):
         for card, name in enumerate(CARDS):
             full = u.counted[str(card)][-1][f"n{card} interface rx-dropped-full"]
             s.need(u.network[str(card)], rf"^  n{card} interface:\n    rx-dropped-full: {full}$")
+    s.judge_complaints(u.vm)
+
+
+@scenario(GROUP, "boot", "queue", "dmesg", "power-off")
+def udp_long_ring(s):
+    """A guest that stands still, with a ring of 1024."""
+    check = f"udp:0,0,{LARGE_RMEM},stopped,0,3000"
+    u = UdpScenario(s, [("vhost=off", ",rx_queue_size=1024")], [check])
+    u.run()
+    with s.judge("queue"):
+        flood = u.flood(check, 0)
+        flood.check_sum()
+        need(flood, flood.sent - QUEUE - 1024 - OTHERS <= flood.queue <= flood.sent - QUEUE - 900,
+             f"not what a queue of {QUEUE} and a ring of 1024 leave")
     s.judge_complaints(u.vm)
 
 

@@ -180,13 +180,13 @@ fetch()
 	wget -q -O - "http://$host:$1/$2" | md5sum
 }
 
-# So many MiB ($2) to who connects to port $1. By itself nc would write a KiB at a time.
+# So many MiB ($2) to who connects to port $1, and answers with a line. By itself nc would write a KiB at a time.
 serve()
 {
 	dd if=/dev/urandom of=/dev/shm/served bs=1M count=1 2> /dev/null
 	# shellcheck disable=SC2016	# expanded later
-	echo 'for n in $(seq "$1"); do cat /dev/shm/served; done' > /dev/shm/serve
-	sh /dev/shm/serve "$2" | md5sum
+	echo 'for n in $(seq "$1"); do cat /dev/shm/served; done; read -r _' > /dev/shm/serve
+	echo | sh /dev/shm/serve "$2" | md5sum
 	echo "serving"
 	nc -l -p "$1" -e sh /dev/shm/serve "$2"
 	rm /dev/shm/serve*

@@ -26,7 +26,8 @@ SUITES = ("bookworm", "trixie")
 # there is). A guest of 5 GiB needs its room. What hangs is found much sooner, by lab_suite.py or lab/run.
 GROUPS = {"a": (2560, 1, 1800), "b": (2560, 1, 1800), "c": (2560, 1, 2700), "d": (2560, 1, 2700),
           "large": (7168, 1, 900), "vhost": (2560, 1, 2700), "mq": (2560, 1, 2700), "user": (2560, 1, 2700),
-          "host": (2560, 1, 2700), "udp": (2560, 1, 2700)}
+          "host": (2560, 1, 2700), "udp": (2560, 1, 2700), "uso": (2560, 1, 2700)}
+KERNELS = {"uso": "trixie"}  # of the lab's machine, where it isn't bookworm's
 AT_ONCE = 2
 TRIES = 2
 LAB_FAILED = 125  # lab/run's status for its own failure
@@ -198,8 +199,9 @@ class Groups:
         suite = [sys.executable, pathlib.Path(__file__).with_name("lab_suite.py"), name, guests]
         if self.direct:
             return suite
-        return [LAB / "run", "--build", harness.BUILD, "--mem", mem, "--smp", smp, "--timeout", limit,
-                "--env", "VIREO_BUILD", "--env", "VIREO_LAB_FULL", "--env", "PYTHONDONTWRITEBYTECODE", "--", *suite]
+        return [LAB / "run", "--build", harness.BUILD, "--kernel", KERNELS.get(name, "bookworm"), "--mem", mem,
+                "--smp", smp, "--timeout", limit, "--env", "VIREO_BUILD", "--env", "VIREO_LAB_FULL", "--env",
+                "PYTHONDONTWRITEBYTECODE", "--", *suite]
 
     def start(self):
         """Starts the next groups, as far as they may run beside those that do."""
