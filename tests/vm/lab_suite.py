@@ -7,7 +7,7 @@ FOLDER has, for each kernel, SUITE.vmlinuz, SUITE.vmlinux, SUITE.cpio (an initrd
 linux_checks.sh as /checks) and SUITE-nics.cpio (with what lab_nics.py wants, too). Each scenario boots one guest and
 gives several results; each is one line of JSON on standard output, as soon as it is known. test_linux.py makes
 pytest's tests of them: SCENARIOS says which there have to be. lab_context.py has what scenarios are made of,
-lab_nics.py those of emulated cards, and lab_{vhost,mq,user,host,udp,uso}.py those of the ways out of the host.
+lab_nics.py those of emulated cards, and lab_{vhost,vhost_user,mq,user,host,udp,uso}.py those of the ways out of the host.
 """
 import argparse
 import contextlib
@@ -30,7 +30,7 @@ from lab_context import AREA_MIB, BOOT_LIMIT, SCENARIOS, Context, say, scenario 
 IPERF_MIB = 256
 TRIES = 3  # of a scenario that the emulator spoils
 lab_nics.add_scenarios()
-for name in ("vhost", "mq", "user", "host", "udp", "uso"):  # each adds its own
+for name in ("vhost", "vhost_user", "mq", "user", "host", "udp", "uso"):  # each adds its own
     importlib.import_module(f"lab_{name}")
 
 # ---- the scenarios ----

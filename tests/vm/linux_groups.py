@@ -26,7 +26,7 @@ SUITES = ("bookworm", "trixie")
 # there is). A guest of 5 GiB needs its room. What hangs is found much sooner, by lab_suite.py or lab/run.
 GROUPS = {"a": (2560, 1, 1800), "b": (2560, 1, 1800), "c": (2560, 1, 2700), "d": (2560, 1, 2700),
           "large": (7168, 1, 900), "vhost": (2560, 1, 2700), "mq": (2560, 1, 2700), "user": (2560, 1, 2700),
-          "host": (2560, 1, 2700), "udp": (2560, 1, 2700), "uso": (2560, 1, 2700)}
+          "host": (2560, 1, 2700), "udp": (2560, 1, 2700), "uso": (2560, 1, 2700), "vhost-user": (2560, 1, 2700)}
 KERNELS = {"uso": "trixie"}  # of the lab's machine, where it isn't bookworm's
 AT_ONCE = 2
 TRIES = 2

@@ -10,6 +10,7 @@ import pytest
 
 import harness
 import lab_suite
+import test_ovs
 
 ALWAYS = ("a", "b", "large")
 SOME = ("nic-8139cp", "nic-e1000", "vhost-on", "vhost-unit")
@@ -21,6 +22,8 @@ RESULTS = [(scenario, result) for scenario, (group, results, _) in lab_suite.SCE
 
 @pytest.mark.parametrize("scenario,result", RESULTS, ids=[f"{s}-{r}" for s, r in RESULTS])
 def test_linux(linux, scenario, result):
+    if scenario == "vhost-user-switch":
+        test_ovs.need_installed()
     found = linux(scenario, result)
     if not found["ok"]:
         raise harness.Failure(f"{scenario}, {result}: {found['message']}")

@@ -100,11 +100,15 @@ class Switch:
                 process.close()
 
 
+def need_installed():
+    if not all(path.exists() for path in (VSWITCHD, SERVER, SCHEMA)):
+        pytest.skip("no Open vSwitch with DPDK here: tools/deps ovs installs it, and Debian then starts its daemons")
+
+
 @pytest.fixture
 def switch(ns, folder):
     """Starts Open vSwitch: switch(key=value, ...), of its other_config."""
-    if not all(path.exists() for path in (VSWITCHD, SERVER, SCHEMA)):
-        pytest.skip("no Open vSwitch with DPDK here: tools/deps ovs installs it, and Debian then starts its daemons")
+    need_installed()
     running = []
     ns.shell("ip link add v0 type veth peer name v1; ip link set v0 up; ip link set v1 up")
 
@@ -214,7 +218,7 @@ def test_queues(start, ns, switch, server):
     path = bridge.add_port("p0", server)
     vm = start(*harness.guest_args("net-mq count=200 end=halt"),
                *nic(path, server, netdev=",queues=2", model="virtio-net-pci,mq=on"), ns=ns)
-    vm.wait_for("^vireo-guest: done", 60)
+    vm.wait_for(r"^vireo-guest: done .*\n", 60)
     harness.all_passed(vm)
     assert vm.result("net-mq")["pairs"] == "2"
     assert "assigned port 'p0' rx queue 1" in bridge.process.errors
