@@ -274,7 +274,7 @@ int vu_tell(struct vu_channel *c, enum vu_request request, const void *payload, 
 	    const int *fds, unsigned int n_fds)
 {
 	struct vu_fds none = {.first = -1};
-	uint64_t result;
+	uint64_t result = 0;
 	int r = vu_send(c, request, c->reply_ack, payload, size, fds, n_fds);
 
 	if (r || !c->reply_ack)

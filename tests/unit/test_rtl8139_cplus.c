@@ -335,7 +335,8 @@ static void test_cplus_rx_dry(void **state)
 		nf_rx(nf, frame, 100);
 	nf_run(nf);
 	assert_int_equal(nf_load(nf, REG_ISR, 2) & INT_RXOVW, INT_RXOVW);
-	nf_store(nf, REG_ISR, 2, 0xffff); /* and has yet to give some back: nobody is woken for that */
+	nf_store(nf, REG_ISR, 2,
+		 0xffff); /* and has yet to give some back: nobody is woken for that */
 	assert_true(nf->nic->starved);
 	for (i = 0; i < 64; i++)
 		give_rx(nf, i, 1536);
