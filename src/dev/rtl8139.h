@@ -239,6 +239,11 @@ static inline bool rtl8139_cplus_tx(const struct rtl8139 *r)
 	return r->reg[REG_CPCR] & CPCR_CPTX;
 }
 
+static inline struct rtl8139 *rtl8139_of(struct nic *nic)
+{
+	return (struct rtl8139 *)((uint8_t *)nic - offsetof(struct rtl8139, nic));
+}
+
 static inline bool rtl8139_is_looped(const struct rtl8139 *r)
 {
 	return (rtl8139_get32(r, REG_TCR) & TCR_LBK) == TCR_LBK;
@@ -250,6 +255,18 @@ static inline bool rtl8139_is_looped(const struct rtl8139 *r)
 uint32_t rtl8139_count(const struct rtl8139 *r);
 /* Sets bits of ISR. */
 void rtl8139_interrupt(struct rtl8139 *r, uint16_t bits);
+
+/* ---- rtl8139_rx.c; the device's lock is held ---- */
+
+/* In realize, when nic is realized. */
+void rtl8139_rx_init(struct rtl8139 *r);
+/* IDR, MAR or RCR is another now. */
+void rtl8139_update_filter(struct rtl8139 *r);
+/* Nothing has come yet, in either mode. */
+void rtl8139_stop_rx(struct rtl8139 *r);
+/* As struct nic_ops has them. */
+int rtl8139_rx_buffers(struct nic *nic, struct iovec *iov, int max);
+void rtl8139_rx_frame(struct nic *nic, struct nic_rx *rx);
 /* Is the frame for this card? Counts it if not, or if it is too long. */
 bool rtl8139_wants(struct rtl8139 *r, const struct nic_rx *rx, enum eth_match *match);
 /* A frame that came in well, or that there was no room for. */
