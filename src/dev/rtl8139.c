@@ -55,11 +55,12 @@ enum {
 
 /* ---- interrupts ---- */
 
-/* Linux's 8139cp may enable receive interrupts while its poll is due (it ends a poll before it takes its lock: an
- * interrupt in between begins the next one, and disables them, just before they are enabled). Its handler then leaves
- * them to a poll which, if it runs in a thread of the kernel, never comes to run: the level interrupts again at once. A
- * real machine goes on by some instructions between two interrupts, a virtual one may not. So when a handler has left
- * what interrupts for so many times, the line is low until it is acknowledged or for this time. */
+/* Linux 6.1's 8139cp may enable receive interrupts while its poll is due: cp_rx_poll() calls napi_complete_done()
+ * before it takes its lock, and an interrupt in between begins the next poll, and disables them, just before they are
+ * enabled. Its handler then leaves them to a poll which, if it runs in a thread of the kernel, never comes to run: the
+ * level interrupts again at once. A guest that stood still was seen once, with the accesses that this would make (two
+ * reads and a write for each interrupt); it wasn't traced. So when a handler has left what interrupts for so many
+ * times, the line is low until it is acknowledged or for this time. */
 #define UNSERVED_MAX 16u
 #define IRQ_HELD_NS  UINT64_C(10000000)
 
